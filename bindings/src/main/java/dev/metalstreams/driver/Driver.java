@@ -1,0 +1,152 @@
+package dev.metalstreams.driver;
+
+import java.nio.ByteBuffer;
+
+/**
+ * All that the core knows of a device: the C ABI {@code mst.h}, one Java method per native call, without a native type.
+ *
+ * <p>Handles are opaque {@code long}s, never 0; using one after its end is not allowed and not checked here. A command
+ * buffer has no handle: it is named by its queue and by the timeline value it will signal. The values of a queue are 1,
+ * 2, 3, … without a gap, at most one command buffer of a queue is open at a time, and completed values never go back.
+ *
+ * <p><b>Thread-safety.</b> Methods that take a queue and a value ({@code begin}, {@code commit}, {@code discard},
+ * {@code encode…}), {@link #resetQueue} and {@link #destroyQueue} are serialised per queue by the caller, who holds that
+ * stream's lock. Everything else may be called from any thread.
+ *
+ * <p><b>Blocking.</b> Only {@link #awaitValue}, {@link #nextCompletions}, {@link #destroyQueue} and {@link #close} wait
+ * for the device; the core never calls them from a virtual thread or with a lock held.
+ *
+ * <p><b>Errors.</b> A refused call throws {@link DriverException} and has no effect. Lengths and offsets are bytes, times
+ * are nanoseconds.
+ */
+public interface Driver extends AutoCloseable {
+
+  /** {@link #commit} flag: nothing special. */
+  int COMMIT_DEFAULT = 0;
+
+  /** {@link #commit} flag: the caller calls {@link #awaitValue} for this value at once. Only a hint. */
+  int COMMIT_WAITING = 1;
+
+  /** {@link #commit} flag: commit and continue, where the backend knows it. */
+  int COMMIT_CONTINUE = 2;
+
+  /** What is known of the device. The same object on every call. */
+  DeviceInfo info();
+
+  /** The memory figures of this moment. */
+  DriverMemory memory();
+
+  // ---- queues
+
+  /**
+   * Creates a queue.
+   *
+   * @param id comes back in completions; unique in the device
+   * @param label for debuggers
+   * @param maxInFlight most uncompleted command buffers, 1 to {@link DeviceInfo#maxInFlight}
+   */
+  long createQueue(long id, String label, int maxInFlight);
+
+  /** The greatest value whose command buffer is done, 0 before the first. A few loads. */
+  long completedValue(long queue);
+
+  /**
+   * The value of the first command buffer that failed since the last reset, 0 if none. Set before that value is
+   * completed: who read a completed value &ge; v first, and then 0 or more than v here, knows that v succeeded.
+   */
+  long failedValue(long queue);
+
+  /**
+   * Waits in native code until the value is completed, successfully or not. The calling platform thread may execute
+   * device work meanwhile.
+   *
+   * @param timeoutNanos 0 only looks; negative is not allowed, so that no wait is deaf to interrupts
+   * @return whether the value is completed; false after the time ran out
+   */
+  boolean awaitValue(long queue, long value, long timeoutNanos);
+
+  /**
+   * Whether {@link #awaitValue} can wait. If not, it only looks, and waiters park until the completion thread wakes them.
+   */
+  boolean canAwait();
+
+  /** Forgets the failure of an idle queue. */
+  void resetQueue(long queue);
+
+  /** Discards the open command buffer, lets committed ones run to their end, and ends the queue. */
+  void destroyQueue(long queue);
+
+  // ---- command buffers
+
+  /** Opens the command buffer that will signal {@code value}, one more than the last committed value. */
+  void begin(long queue, long value);
+
+  /** Commits the open command buffer. */
+  void commit(long queue, long value, int flags);
+
+  /** Drops the open command buffer; the same value is begun again next. */
+  void discard(long queue, long value);
+
+  // ---- encoding
+
+  /** Work encoded after this begins only once {@code awaitedValue}, already committed, is completed. */
+  void encodeWait(long queue, long value, long awaitedQueue, long awaitedValue);
+
+  /** Sets bytes. */
+  void encodeFill(long queue, long value, long buffer, long offset, long length, byte fill);
+
+  /** Copies bytes; ranges of one buffer must not overlap. */
+  void encodeCopy(long queue, long value, long source, long sourceOffset, long target, long targetOffset, long length);
+
+  /**
+   * Runs an executable.
+   *
+   * @param arguments inputs, then outputs, in slots 0 to {@code count - 1}
+   */
+  void encodeExecutable(long queue, long value, long executable, Arguments arguments, int count);
+
+  /** Makes argument slots. They live as long as they are reachable, and are used by one thread at a time. */
+  Arguments newArguments(int capacity);
+
+  // ---- buffers
+
+  /** Creates a buffer of {@code bytes} &gt; 0 that CPU and device both see; its content is undefined. */
+  long createBuffer(long bytes);
+
+  /**
+   * A direct view of a part of a buffer, in native byte order. It must not be touched after the buffer's end: the view does
+   * not keep it alive.
+   */
+  ByteBuffer contents(long buffer, long offset, int length);
+
+  /** Ends a buffer. Refused, and the buffer lives on, while an uncompleted command buffer uses it. */
+  void destroyBuffer(long buffer);
+
+  // ---- graphs
+
+  /** Compiles a graph. May take long; never called with a lock held. */
+  long compile(GraphSpec graph);
+
+  /** Ends an executable. Command buffers that use it keep it until they are done. */
+  void destroyExecutable(long executable);
+
+  // ---- completions
+
+  /**
+   * Passes completions to the sink, oldest first, and waits for the first at most {@code timeoutNanos}. A completion can
+   * be had here before its value can be seen, a failure before what depends on it, and those of a queue come in order.
+   *
+   * @return how many; 0 after the time ran out or after {@link #wake}
+   */
+  int nextCompletions(CompletionSink sink, long timeoutNanos);
+
+  /** Makes the present or the next call of {@link #nextCompletions} return at once. */
+  void wake();
+
+  /**
+   * Lets committed work run to its end and gives the device back. Idempotent. Buffers and executables may still be
+   * destroyed afterwards; their memory goes then.
+   */
+  @Override
+  void close();
+}
