@@ -1,8 +1,8 @@
 package dev.metalstreams.driver;
 
 /**
- * Slots for the buffers of one {@link Driver#encodeExecutable} call, kept and filled again by their owner so that a call
- * allocates nothing. Not thread-safe.
+ * Slots for the buffers of one {@link Driver#encodeExecutable} call, kept and filled again by their
+ * owner so that a call allocates nothing. Not thread-safe.
  */
 public interface Arguments {
 

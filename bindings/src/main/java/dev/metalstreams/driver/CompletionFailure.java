@@ -8,4 +8,5 @@ package dev.metalstreams.driver;
  * @param causeQueueId with {@link Status#DEPENDENCY}: the queue whose failure came first; else 0
  * @param causeValue with {@link Status#DEPENDENCY}: the value that failed there; else 0
  */
-public record CompletionFailure(Status status, String message, long causeQueueId, long causeValue) {}
+public record CompletionFailure(
+    Status status, String message, long causeQueueId, long causeValue) {}

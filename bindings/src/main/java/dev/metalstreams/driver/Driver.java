@@ -3,28 +3,34 @@ package dev.metalstreams.driver;
 import java.nio.ByteBuffer;
 
 /**
- * All that the core knows of a device: the C ABI {@code mst.h}, one Java method per native call, without a native type.
+ * All that the core knows of a device: the C ABI {@code mst.h}, one Java method per native call,
+ * without a native type.
  *
- * <p>Handles are opaque {@code long}s, never 0; using one after its end is not allowed and not checked here. A command
- * buffer has no handle: it is named by its queue and by the timeline value it will signal. The values of a queue are 1,
- * 2, 3, … without a gap, at most one command buffer of a queue is open at a time, and completed values never go back.
+ * <p>Handles are opaque {@code long}s, never 0; using one after its end is not allowed and not
+ * checked here. A command buffer has no handle: it is named by its queue and by the timeline value
+ * it will signal. The values of a queue are 1, 2, 3, … without a gap, at most one command buffer of
+ * a queue is open at a time, and completed values never go back.
  *
- * <p><b>Thread-safety.</b> Methods that take a queue and a value ({@code begin}, {@code commit}, {@code discard},
- * {@code encode…}), {@link #resetQueue} and {@link #destroyQueue} are serialised per queue by the caller, who holds that
- * stream's lock. Everything else may be called from any thread.
+ * <p><b>Thread-safety.</b> Methods that take a queue and a value ({@code begin}, {@code commit},
+ * {@code discard}, {@code encode…}), {@link #resetQueue} and {@link #destroyQueue} are serialised
+ * per queue by the caller, who holds that stream's lock. Everything else may be called from any
+ * thread.
  *
- * <p><b>Blocking.</b> Only {@link #awaitValue}, {@link #nextCompletions}, {@link #destroyQueue} and {@link #close} wait
- * for the device; the core never calls them from a virtual thread or with a lock held.
+ * <p><b>Blocking.</b> Only {@link #awaitValue}, {@link #nextCompletions}, {@link #destroyQueue} and
+ * {@link #close} wait for the device; the core never calls them from a virtual thread or with a
+ * lock held.
  *
- * <p><b>Errors.</b> A refused call throws {@link DriverException} and has no effect. Lengths and offsets are bytes, times
- * are nanoseconds.
+ * <p><b>Errors.</b> A refused call throws {@link DriverException} and has no effect. Lengths and
+ * offsets are bytes, times are nanoseconds.
  */
 public interface Driver extends AutoCloseable {
 
   /** {@link #commit} flag: nothing special. */
   int COMMIT_DEFAULT = 0;
 
-  /** {@link #commit} flag: the caller calls {@link #awaitValue} for this value at once. Only a hint. */
+  /**
+   * {@link #commit} flag: the caller calls {@link #awaitValue} for this value at once. Only a hint.
+   */
   int COMMIT_WAITING = 1;
 
   /** {@link #commit} flag: commit and continue, where the backend knows it. */
@@ -51,22 +57,25 @@ public interface Driver extends AutoCloseable {
   long completedValue(long queue);
 
   /**
-   * The value of the first command buffer that failed since the last reset, 0 if none. Set before that value is
-   * completed: who read a completed value &ge; v first, and then 0 or more than v here, knows that v succeeded.
+   * The value of the first command buffer that failed since the last reset, 0 if none. Set before
+   * that value is completed: who read a completed value &ge; v first, and then 0 or more than v
+   * here, knows that v succeeded.
    */
   long failedValue(long queue);
 
   /**
-   * Waits in native code until the value is completed, successfully or not. The calling platform thread may execute
-   * device work meanwhile.
+   * Waits in native code until the value is completed, successfully or not. The calling platform
+   * thread may execute device work meanwhile.
    *
-   * @param timeoutNanos 0 only looks; negative is not allowed, so that no wait is deaf to interrupts
+   * @param timeoutNanos 0 only looks; negative is not allowed, so that no wait is deaf to
+   *     interrupts
    * @return whether the value is completed; false after the time ran out
    */
   boolean awaitValue(long queue, long value, long timeoutNanos);
 
   /**
-   * Whether {@link #awaitValue} can wait. If not, it only looks, and waiters park until the completion thread wakes them.
+   * Whether {@link #awaitValue} can wait. If not, it only looks, and waiters park until the
+   * completion thread wakes them.
    */
   boolean canAwait();
 
@@ -78,7 +87,10 @@ public interface Driver extends AutoCloseable {
 
   // ---- command buffers
 
-  /** Opens the command buffer that will signal {@code value}, one more than the last committed value. */
+  /**
+   * Opens the command buffer that will signal {@code value}, one more than the last committed
+   * value.
+   */
   void begin(long queue, long value);
 
   /** Commits the open command buffer. */
@@ -89,14 +101,23 @@ public interface Driver extends AutoCloseable {
 
   // ---- encoding
 
-  /** Work encoded after this begins only once {@code awaitedValue}, already committed, is completed. */
+  /**
+   * Work encoded after this begins only once {@code awaitedValue}, already committed, is completed.
+   */
   void encodeWait(long queue, long value, long awaitedQueue, long awaitedValue);
 
   /** Sets bytes. */
   void encodeFill(long queue, long value, long buffer, long offset, long length, byte fill);
 
   /** Copies bytes; ranges of one buffer must not overlap. */
-  void encodeCopy(long queue, long value, long source, long sourceOffset, long target, long targetOffset, long length);
+  void encodeCopy(
+      long queue,
+      long value,
+      long source,
+      long sourceOffset,
+      long target,
+      long targetOffset,
+      long length);
 
   /**
    * Runs an executable.
@@ -105,21 +126,29 @@ public interface Driver extends AutoCloseable {
    */
   void encodeExecutable(long queue, long value, long executable, Arguments arguments, int count);
 
-  /** Makes argument slots. They live as long as they are reachable, and are used by one thread at a time. */
+  /**
+   * Makes argument slots. They live as long as they are reachable, and are used by one thread at a
+   * time.
+   */
   Arguments newArguments(int capacity);
 
   // ---- buffers
 
-  /** Creates a buffer of {@code bytes} &gt; 0 that CPU and device both see; its content is undefined. */
+  /**
+   * Creates a buffer of {@code bytes} &gt; 0 that CPU and device both see; its content is
+   * undefined.
+   */
   long createBuffer(long bytes);
 
   /**
-   * A direct view of a part of a buffer, in native byte order. It must not be touched after the buffer's end: the view does
-   * not keep it alive.
+   * A direct view of a part of a buffer, in native byte order. It must not be touched after the
+   * buffer's end: the view does not keep it alive.
    */
   ByteBuffer contents(long buffer, long offset, int length);
 
-  /** Ends a buffer. Refused, and the buffer lives on, while an uncompleted command buffer uses it. */
+  /**
+   * Ends a buffer. Refused, and the buffer lives on, while an uncompleted command buffer uses it.
+   */
   void destroyBuffer(long buffer);
 
   // ---- graphs
@@ -133,8 +162,9 @@ public interface Driver extends AutoCloseable {
   // ---- completions
 
   /**
-   * Passes completions to the sink, oldest first, and waits for the first at most {@code timeoutNanos}. A completion can
-   * be had here before its value can be seen, a failure before what depends on it, and those of a queue come in order.
+   * Passes completions to the sink, oldest first, and waits for the first at most {@code
+   * timeoutNanos}. A completion can be had here before its value can be seen, a failure before what
+   * depends on it, and those of a queue come in order.
    *
    * @return how many; 0 after the time ran out or after {@link #wake}
    */
@@ -144,8 +174,8 @@ public interface Driver extends AutoCloseable {
   void wake();
 
   /**
-   * Lets committed work run to its end and gives the device back. Idempotent. Buffers and executables may still be
-   * destroyed afterwards; their memory goes then.
+   * Lets committed work run to its end and gives the device back. Idempotent. Buffers and
+   * executables may still be destroyed afterwards; their memory goes then.
    */
   @Override
   void close();

@@ -1,6 +1,8 @@
 package dev.metalstreams.driver;
 
-/** Why a driver refused a call or a command buffer failed: {@code enum mst_status} of {@code mst.h}. */
+/**
+ * Why a driver refused a call or a command buffer failed: {@code enum mst_status} of {@code mst.h}.
+ */
 public enum Status {
   /** Null, out of range, overflowing or mismatched. */
   INVALID_ARGUMENT(-1),

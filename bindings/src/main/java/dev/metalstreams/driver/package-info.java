@@ -1,6 +1,6 @@
 /**
- * The seam between the core and a device: {@link dev.metalstreams.driver.Driver} and what it speaks in. No native type
- * crosses it, so a driver can as well be written in pure Java.
+ * The seam between the core and a device: {@link dev.metalstreams.driver.Driver} and what it speaks
+ * in. No native type crosses it, so a driver can as well be written in pure Java.
  */
 @NullMarked
 package dev.metalstreams.driver;
