@@ -1,0 +1,119 @@
+package dev.metalstreams;
+
+import dev.metalstreams.driver.CompletionFailure;
+import dev.metalstreams.driver.CompletionSink;
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.Status;
+import java.lang.System.Logger.Level;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Takes completions from the driver and tells the timelines, on one daemon platform thread for each
+ * device.
+ *
+ * <p>Completions are pulled, in batches, by a call that blocks in native code: the driver never
+ * calls into Java.
+ *
+ * <p>Invariant: completions reach a timeline in the order in which the driver gave them, so a
+ * failure is kept before what depends on it and before its value counts as completed. The thread
+ * waits for nothing but the driver, and nothing that it calls runs a user's code.
+ *
+ * <p>The duty cycle, {@link #drain}, is apart from the thread that runs it, so that tests call it
+ * by hand.
+ */
+class CompletionLoop implements CompletionSink {
+  private static final long IDLE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
+
+  private final Device device;
+  private final Driver driver;
+  private final Thread thread;
+  private volatile boolean stopping;
+
+  CompletionLoop(Device device) {
+    this.device = device;
+    this.driver = device.driver();
+    this.thread =
+        Thread.ofPlatform()
+            .name("metalstreams-completions")
+            .daemon(true)
+            .unstarted(this::runUntilStopped);
+  }
+
+  void start() {
+    thread.start();
+  }
+
+  private void runUntilStopped() {
+    try {
+      while (!stopping) {
+        drain(IDLE_NANOS);
+      }
+      while (drain(0) > 0) {
+        // What was reported before the stop is still told.
+      }
+    } catch (RuntimeException | Error e) {
+      device.log(Level.ERROR, "the completion thread has died; every wait fails", e);
+      device.fail(e);
+    }
+  }
+
+  /** Takes one batch, waiting at most so long for it, and reclaims memory. */
+  int drain(long timeoutNanos) {
+    int count = driver.nextCompletions(this, timeoutNanos);
+    device.memoryOf().reclaim();
+    return count;
+  }
+
+  @Override
+  public void completed(
+      long queueId,
+      long value,
+      long gpuStartNanos,
+      long gpuEndNanos,
+      @Nullable CompletionFailure failure) {
+    Timeline timeline = device.timeline(queueId);
+    if (timeline == null) {
+      device.log(Level.ERROR, "completion of an unknown queue " + queueId, null);
+      return;
+    }
+    timeline.complete(
+        value,
+        new Timeline.GpuTimes(gpuStartNanos, gpuEndNanos),
+        failure == null ? null : failure(timeline, value, failure));
+  }
+
+  private StreamFailedException failure(Timeline timeline, long value, CompletionFailure failure) {
+    StreamFailedException cause = null;
+    if (failure.status() == Status.DEPENDENCY) {
+      Timeline first = device.timeline(failure.causeQueueId());
+      cause = first == null ? null : first.failureAt(failure.causeValue());
+    }
+    return timeline.failure(value, failure.status(), failure.message(), cause);
+  }
+
+  /**
+   * Ends the thread after everything reported so far has been told; true if it is over within the
+   * time.
+   */
+  boolean stop(long timeoutNanos) {
+    stopping = true;
+    driver.wake();
+    boolean interrupted = false;
+    long deadline = System.nanoTime() + timeoutNanos;
+    try {
+      while (thread.isAlive() && System.nanoTime() < deadline) {
+        try {
+          thread.join(java.time.Duration.ofNanos(Math.max(1, deadline - System.nanoTime())));
+        } catch (InterruptedException e) {
+          interrupted = true; // the close goes on; the flag is set again below
+        }
+      }
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+    return !thread.isAlive();
+  }
+}

@@ -1,0 +1,576 @@
+package dev.metalstreams;
+
+import dev.metalstreams.driver.DeviceInfo;
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.DriverOptions;
+import dev.metalstreams.driver.DriverProvider;
+import dev.metalstreams.driver.Status;
+import java.lang.System.Logger.Level;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import java.util.ServiceLoader;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A device: its streams, its memory and what is compiled for it.
+ *
+ * <pre>{@code
+ * try (Device device = Device.open()) {
+ *   Executable exe = device.compile(graph);
+ *   try (Tensor x = device.tensor(row, 1, 64); Tensor y = exe.run(x)) {
+ *     float[] result = y.toFloats();
+ *   }
+ * }
+ * }</pre>
+ *
+ * <p><b>Thread-safety.</b> All methods may be called from any thread. The thread that opens the
+ * device is its <em>owner thread</em>: it gets stream 0.
+ *
+ * <p><b>Closing</b> ends everything that belongs to the device: new work is refused, work under way
+ * is waited for, then buffers, executables and streams go. Using them afterwards throws {@link
+ * DeviceClosedException} or {@link IllegalStateException}.
+ */
+public final class Device implements AutoCloseable {
+  private static final System.Logger LOGGER = System.getLogger("dev.metalstreams");
+
+  private enum State {
+    OPEN,
+    CLOSING,
+    CLOSED
+  }
+
+  private final Settings settings;
+  private final Parts parts;
+  private final Driver driver;
+  private final DeviceInfo info;
+
+  /** Held around every call on the device itself: it may be closed at any time. */
+  private final Lifetime driverLife = new Lifetime();
+
+  private final LockOrder lockOrder;
+  private final StreamPool streams;
+  private final Memory memory;
+  private final CompletionLoop completions;
+  private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
+  private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
+  private final AtomicReference<State> state = new AtomicReference<>(State.OPEN);
+  private final ReentrantLock closing = new ReentrantLock();
+
+  private Device(Settings settings, Parts parts, Driver driver) {
+    this.settings = settings;
+    this.parts = parts;
+    this.driver = driver;
+    this.info = driver.info();
+    this.lockOrder = settings.debug ? new LockOrder.Checked() : LockOrder.UNCHECKED;
+    this.memory = parts.memory(this);
+    this.streams = new StreamPool(this, settings);
+    this.completions = new CompletionLoop(this);
+  }
+
+  /**
+   * Opens the default device with the settings of system properties and environment.
+   *
+   * @throws DeviceUnavailableException if there is none; the message says why and what to do
+   * @throws IllegalArgumentException if a setting is malformed; the message names it
+   */
+  public static Device open() {
+    return builder().open();
+  }
+
+  /** Opens a device with settings of its own. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** What is known of the device. */
+  public DeviceInfo info() {
+    return info;
+  }
+
+  /** The settings in force. */
+  public Settings settings() {
+    return settings;
+  }
+
+  /** The streams. */
+  public StreamPool streams() {
+    return streams;
+  }
+
+  /**
+   * Compiles a graph. May take long; holds no lock.
+   *
+   * @throws DeviceClosedException if the device is closed
+   * @throws MetalStreamsException if the backend cannot compile it
+   */
+  public Executable compile(Graph graph) {
+    Objects.requireNonNull(graph, "graph");
+    Executable executable;
+    enterDriver();
+    try {
+      executable = new Executable(this, graph, driver.compile(graph.spec()));
+    } catch (DriverException e) {
+      throw translate(e, "compiling " + graph);
+    } finally {
+      leaveDriver();
+    }
+    executables.add(executable);
+    if (isClosed()) {
+      executable.close(); // close() may have looked through the set before
+      throw closed();
+    }
+    return executable;
+  }
+
+  /**
+   * Allocates memory on the current stream; its content is undefined.
+   *
+   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer
+   * @throws OutOfDeviceMemoryException if it cannot be had
+   * @throws DeviceClosedException if the device is closed
+   */
+  public DeviceBuffer allocate(long bytes) {
+    checkOpen();
+    return memory.allocate(bytes, streams.current());
+  }
+
+  /**
+   * Allocates memory on a stream; its content is undefined.
+   *
+   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer,
+   *     or the stream belongs to another device
+   * @throws OutOfDeviceMemoryException if it cannot be had
+   * @throws DeviceClosedException if the device is closed
+   */
+  public DeviceBuffer allocate(long bytes, DeviceStream stream) {
+    if (Objects.requireNonNull(stream, "stream").device() != this) {
+      throw new IllegalArgumentException("the stream belongs to another device");
+    }
+    checkOpen();
+    return memory.allocate(bytes, stream);
+  }
+
+  /**
+   * Makes a tensor of the current stream with these elements.
+   *
+   * @throws IllegalArgumentException if there are not as many values as the shape says
+   */
+  public Tensor tensor(float[] values, long... shape) {
+    Objects.requireNonNull(values, "values");
+    Shape extents = Shape.of(shape);
+    if (values.length != extents.elements()) {
+      throw new IllegalArgumentException(
+          values.length + " values for the shape " + extents + ", which has " + extents.elements());
+    }
+    checkOpen();
+    Tensor tensor = empty(streams.current(), DType.F32, extents);
+    try {
+      tensor.write(values);
+      return tensor;
+    } catch (RuntimeException e) {
+      tensor.close();
+      throw e;
+    }
+  }
+
+  /** Makes a tensor of the current stream whose elements are undefined. */
+  public Tensor empty(DType type, long... shape) {
+    Objects.requireNonNull(type, "type");
+    Shape extents = Shape.of(shape);
+    checkOpen();
+    return empty(streams.current(), type, extents);
+  }
+
+  Tensor empty(DeviceStream stream, DType type, Shape shape) {
+    checkOpen();
+    return new Tensor(type, shape, memory.allocate(Tensor.bytes(type, shape), stream));
+  }
+
+  /** The memory figures of this moment. */
+  public MemoryStats memory() {
+    return memory.stats();
+  }
+
+  /**
+   * Waits until everything that was encoded on any stream before this call is done.
+   *
+   * @throws StreamFailedException if any of it failed: the first failure, with the others
+   *     suppressed in it. Every stream is waited for all the same
+   * @throws WaitTimeoutException if a stream makes no progress for the time of the setting {@code
+   *     wait.watchdog.ms}
+   */
+  public void synchronize() {
+    synchronize(-1);
+  }
+
+  /**
+   * Waits until everything that was encoded on any stream before this call is done, for at most a
+   * time.
+   *
+   * @throws StreamFailedException as {@link #synchronize()}
+   * @throws WaitTimeoutException if the time runs out first
+   */
+  public void synchronize(Duration timeout) {
+    synchronize(nanos(timeout));
+  }
+
+  private void synchronize(long timeoutNanos) {
+    checkOpen();
+    List<DeviceStream> all = streams.all();
+    long[] values = new long[all.size()];
+    RuntimeException first = null;
+    for (int i = 0; i < values.length; i++) { // all of them work while the first is waited for
+      DeviceStream stream = all.get(i);
+      values[i] = stream.queued();
+      try {
+        stream.flushTo(values[i], Driver.COMMIT_DEFAULT);
+      } catch (MetalStreamsException e) {
+        first = suppress(first, e);
+      }
+    }
+    long started = System.nanoTime();
+    for (int i = 0; i < values.length; i++) {
+      long left = timeoutNanos < 0 ? -1 : Math.max(0, timeoutNanos - (System.nanoTime() - started));
+      try {
+        all.get(i).await(values[i], left);
+      } catch (WaitInterruptedException e) {
+        throw e;
+      } catch (MetalStreamsException e) {
+        first = suppress(first, e);
+      }
+    }
+    if (first != null) {
+      throw first;
+    }
+  }
+
+  private static RuntimeException suppress(
+      @Nullable RuntimeException first, RuntimeException next) {
+    if (first == null) {
+      return next;
+    }
+    first.addSuppressed(next);
+    return first;
+  }
+
+  /** Whether it is closed, or closing. */
+  public boolean isClosed() {
+    return state.get() != State.OPEN;
+  }
+
+  /**
+   * Closes the device: refuses new work, waits for work under way for at most the setting {@code
+   * close.timeout.ms}, and gives everything back. Work that failed is not reported here.
+   * Idempotent; a second closer waits for the first. An interrupt is kept for later.
+   *
+   * @throws WaitTimeoutException if work is still under way then. Its native memory is not given
+   *     back, since the device may still write it
+   */
+  @Override
+  public void close() {
+    state.compareAndSet(State.OPEN, State.CLOSING);
+    closing.lock();
+    try {
+      if (state.get() != State.CLOSED) {
+        state.set(State.CLOSED);
+        end();
+      }
+    } finally {
+      closing.unlock();
+    }
+  }
+
+  private void end() {
+    boolean interrupted = Thread.interrupted();
+    try {
+      long deadline = System.nanoTime() + settings.closeTimeout.toNanos();
+      List<DeviceStream> all = streams.close();
+      all.forEach(DeviceStream::close);
+      WaitTimeoutException hung = null;
+      for (DeviceStream stream : all) {
+        try {
+          Timeline timeline = stream.timeline();
+          timeline.awaitReached(timeline.submitted(), Math.max(0, deadline - System.nanoTime()));
+        } catch (WaitTimeoutException e) {
+          hung = e;
+        } catch (MetalStreamsException e) {
+          log(Level.DEBUG, "while closing", e);
+        }
+      }
+      boolean stopped =
+          completions.stop(Math.max(0, deadline - System.nanoTime()) + 1_000_000_000L);
+      DeviceClosedException over = closed();
+      all.forEach(stream -> stream.timeline().end(over));
+      if (hung != null || !stopped) {
+        throw hung != null
+            ? hung
+            : new WaitTimeoutException(
+                "the completion thread did not end: natives are not released");
+      }
+      memory.close();
+      executables.forEach(Executable::close);
+      all.forEach(stream -> stream.timeline().destroyQueue());
+      if (driverLife.close()) {
+        driver.close();
+      }
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  // ---- for the parts
+
+  void checkOpen() {
+    if (state.get() != State.OPEN) {
+      throw closed();
+    }
+  }
+
+  private static DeviceClosedException closed() {
+    return new DeviceClosedException("the device is closed");
+  }
+
+  Driver driver() {
+    return driver;
+  }
+
+  Parts parts() {
+    return parts;
+  }
+
+  LockOrder lockOrder() {
+    return lockOrder;
+  }
+
+  Memory memoryOf() {
+    return memory;
+  }
+
+  CompletionLoop completions() {
+    return completions;
+  }
+
+  @Nullable Timeline timeline(long queueId) {
+    return timelines.get(queueId);
+  }
+
+  /** Begins a call on the device itself, which does not end before {@link #leaveDriver}. */
+  void enterDriver() {
+    if (!driverLife.acquire()) {
+      throw closed();
+    }
+    if (isClosed()) {
+      leaveDriver();
+      throw closed();
+    }
+  }
+
+  void leaveDriver() {
+    if (driverLife.release()) {
+      driver.close();
+    }
+  }
+
+  DeviceStream createStream(int index, long id) {
+    enterDriver();
+    try {
+      DeviceStream stream = new DeviceStream(this, index, id);
+      timelines.put(id, stream.timeline());
+      return stream;
+    } catch (DriverException e) {
+      throw translate(e, "creating stream " + index);
+    } finally {
+      leaveDriver();
+    }
+  }
+
+  /** An executable's last user is gone. */
+  void destroyed(Executable executable) {
+    executables.remove(executable);
+    try {
+      driver.destroyExecutable(executable.handle());
+    } catch (DriverException e) {
+      log(Level.ERROR, "the driver kept an executable", e);
+    }
+  }
+
+  /** Nothing will complete any more. */
+  void fail(Throwable why) {
+    MetalStreamsException lost = new MetalStreamsException("the device is lost", why);
+    streams.all().forEach(stream -> stream.timeline().end(lost));
+  }
+
+  /** What a user is told when the driver refuses a call. */
+  MetalStreamsException translate(DriverException refused, String doing) {
+    String message = doing + ": " + refused.getMessage();
+    return refused.status() == Status.OUT_OF_MEMORY
+        ? new OutOfDeviceMemoryException(message, refused)
+        : new MetalStreamsException(message, refused);
+  }
+
+  void log(Level level, String message, @Nullable Throwable cause) {
+    if (cause == null) {
+      LOGGER.log(level, message);
+    } else {
+      LOGGER.log(level, message, cause);
+    }
+  }
+
+  /** A time to wait, in nanoseconds; a time too long for a long is as good as the longest. */
+  static long nanos(Duration timeout) {
+    Objects.requireNonNull(timeout, "timeout");
+    if (timeout.isNegative()) {
+      throw new IllegalArgumentException("a time to wait is not negative: " + timeout);
+    }
+    try {
+      return timeout.toNanos();
+    } catch (ArithmeticException e) {
+      return Long.MAX_VALUE;
+    }
+  }
+
+  @Override
+  public String toString() {
+    return info.backend() + " device " + info.name();
+  }
+
+  /**
+   * Settings of one device; what is not set here comes from system properties, environment and
+   * defaults.
+   */
+  public static final class Builder {
+    private final Map<Settings.Key, String> values = new EnumMap<>(Settings.Key.class);
+    private @Nullable DriverProvider provider;
+    private Parts parts = new Parts();
+
+    private Builder() {}
+
+    /** {@code auto}, {@code host} or {@code metal}. */
+    public Builder backend(String backend) {
+      return set(Settings.Key.BACKEND, Objects.requireNonNull(backend, "backend"));
+    }
+
+    /** A native library instead of the packed one. */
+    public Builder libraryPath(Path path) {
+      return set(Settings.Key.LIBRARY, Objects.requireNonNull(path, "path").toString());
+    }
+
+    /** Streams in the pool, 1 to 1024. */
+    public Builder poolSize(int size) {
+      return set(Settings.Key.POOL_SIZE, Integer.toString(size));
+    }
+
+    /** What a lease does when no stream is free. */
+    public Builder exhaustion(Exhaustion policy) {
+      return set(
+          Settings.Key.POOL_EXHAUSTION,
+          Objects.requireNonNull(policy, "policy").name().toLowerCase(Locale.ROOT));
+    }
+
+    /** Longest wait for a lease under {@link Exhaustion#TIMEOUT}. */
+    public Builder exhaustionTimeout(Duration timeout) {
+      return set(Settings.Key.POOL_TIMEOUT, millis(timeout));
+    }
+
+    /** Uncompleted command buffers of a stream before encoding waits, 1 to 60. */
+    public Builder maxInFlight(int buffers) {
+      return set(Settings.Key.MAX_IN_FLIGHT, Integer.toString(buffers));
+    }
+
+    /** How long a wait without a time of its own goes on without progress; zero for ever. */
+    public Builder watchdog(Duration time) {
+      return set(Settings.Key.WATCHDOG, millis(time));
+    }
+
+    /** Longest wait of {@link Device#close} for work under way. */
+    public Builder closeTimeout(Duration timeout) {
+      return set(Settings.Key.CLOSE_TIMEOUT, millis(timeout));
+    }
+
+    /** Host backend: threads that execute work, 0 for one per CPU. */
+    public Builder workers(int workers) {
+      return set(Settings.Key.HOST_WORKERS, Integer.toString(workers));
+    }
+
+    /** Host backend: {@code auto}, {@code builtin}, or the path of a CBLAS library. */
+    public Builder mathLibrary(String library) {
+      return set(Settings.Key.HOST_MATH, Objects.requireNonNull(library, "library"));
+    }
+
+    /** Checks the lock order at run time. */
+    public Builder debug(boolean debug) {
+      return set(Settings.Key.DEBUG, debug ? "1" : "0");
+    }
+
+    /** A driver of one's own instead of the native one. */
+    public Builder driver(DriverProvider provider) {
+      this.provider = Objects.requireNonNull(provider, "provider");
+      return this;
+    }
+
+    Builder parts(Parts replaced) {
+      this.parts = replaced;
+      return this;
+    }
+
+    private Builder set(Settings.Key key, String value) {
+      values.put(key, value);
+      return this;
+    }
+
+    private static String millis(Duration duration) {
+      return Long.toString(Objects.requireNonNull(duration, "duration").toMillis());
+    }
+
+    /**
+     * Opens the device.
+     *
+     * @throws DeviceUnavailableException if there is none; the message says why and what to do
+     * @throws IllegalArgumentException if a setting is malformed; the message names it
+     */
+    public Device open() {
+      Settings settings = Settings.resolve(values, System::getProperty, System::getenv);
+      DriverProvider found = provider != null ? provider : installed();
+      Driver driver;
+      try {
+        driver =
+            found.open(
+                new DriverOptions(
+                    settings.backend, settings.library, settings.hostWorkers, settings.hostMath));
+      } catch (DriverException e) {
+        throw new DeviceUnavailableException(String.valueOf(e.getMessage()), e);
+      }
+      try {
+        Device device = new Device(settings, parts, driver);
+        if (parts.completionThread()) {
+          device.completions.start();
+        }
+        return device;
+      } catch (RuntimeException | Error e) {
+        driver.close();
+        throw e;
+      }
+    }
+
+    private static DriverProvider installed() {
+      return ServiceLoader.load(DriverProvider.class, Device.class.getClassLoader())
+          .findFirst()
+          .orElseThrow(
+              () ->
+                  new DeviceUnavailableException(
+                      "no driver found: add metalstreams-bindings to the class path or module path"));
+    }
+  }
+}

@@ -1,0 +1,128 @@
+package dev.metalstreams;
+
+import java.time.Duration;
+import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A point on the timeline of a stream: complete when everything encoded before it is.
+ *
+ * <p>An event is a pair of a stream and a number. It holds nothing, is never reset and needs no
+ * close. It may be shared between threads, and any number of them may wait for it. On a closed
+ * device a wait for an event that was not reached throws {@link DeviceClosedException}.
+ */
+public class DeviceEvent {
+  private final DeviceStream stream;
+  private final long value;
+
+  DeviceEvent(DeviceStream stream, long value) {
+    this.stream = stream;
+    this.value = value;
+  }
+
+  /** The stream that it was recorded on. */
+  public final DeviceStream stream() {
+    return stream;
+  }
+
+  /** The timeline value that it waits for. */
+  public final long value() {
+    return value;
+  }
+
+  /** Whether it is complete, in success or failure. Does not submit, never blocks. */
+  public final boolean query() {
+    return stream.timeline().reached(value);
+  }
+
+  /**
+   * Waits until it is complete; submits its work if need be.
+   *
+   * @throws StreamFailedException if its work failed
+   * @throws WaitTimeoutException if the stream makes no progress for the time of the setting {@code
+   *     wait.watchdog.ms}
+   */
+  public final void await() {
+    stream.await(value, -1);
+  }
+
+  /**
+   * Waits until it is complete, for at most a time; submits its work if need be.
+   *
+   * @throws StreamFailedException if its work failed
+   * @throws WaitTimeoutException if the time runs out first
+   */
+  public final void await(Duration timeout) {
+    stream.await(value, Device.nanos(timeout));
+  }
+
+  /**
+   * A future that completes with the event, normally or with what {@link #await()} would throw;
+   * submits its work if need be. What depends on it runs on a virtual thread, never on the
+   * completion thread. Cancelling the future stops nothing on the device.
+   */
+  public final CompletableFuture<@Nullable Void> toFuture() {
+    CompletableFuture<@Nullable Void> future = new CompletableFuture<>();
+    stream.flushTo(value, 0);
+    stream
+        .timeline()
+        .whenReached(
+            value,
+            () ->
+                Thread.startVirtualThread(
+                    () -> {
+                      try {
+                        stream.timeline().await(value, 0);
+                        future.complete(null);
+                      } catch (MetalStreamsException e) {
+                        future.completeExceptionally(e);
+                      }
+                    }));
+    return future;
+  }
+
+  /**
+   * Time on the device between the completions of two events; negative if {@code end} came first.
+   * Waits for both.
+   *
+   * @throws IllegalArgumentException if an event was not made by {@link DeviceStream#recordTimed},
+   *     or if they are of two devices
+   */
+  public static Duration elapsed(DeviceEvent start, DeviceEvent end) {
+    Objects.requireNonNull(start, "start");
+    Objects.requireNonNull(end, "end");
+    if (!(start instanceof Timed first) || !(end instanceof Timed last)) {
+      throw new IllegalArgumentException("elapsed needs events made by recordTimed");
+    }
+    if (start.stream.device() != end.stream.device()) {
+      throw new IllegalArgumentException("the events belong to two devices");
+    }
+    return Duration.ofNanos(last.end() - first.end());
+  }
+
+  @Override
+  public String toString() {
+    return "event " + value + " of stream " + stream.index();
+  }
+
+  /** An event that keeps the GPU times of its command buffer. */
+  static final class Timed extends DeviceEvent implements Timeline.TimedEvent {
+    private final CompletableFuture<Timeline.GpuTimes> times = new CompletableFuture<>();
+
+    Timed(DeviceStream stream, long value) {
+      super(stream, value);
+    }
+
+    @Override
+    public void times(Timeline.GpuTimes gpu) {
+      times.complete(gpu);
+    }
+
+    private long end() {
+      await();
+      // The value can be seen a moment before the completion thread has brought the times.
+      return times.join().end();
+    }
+  }
+}

@@ -1,0 +1,480 @@
+package dev.metalstreams;
+
+import dev.metalstreams.driver.Arguments;
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * A queue of work on the device: what is encoded on one stream runs in that order, asynchronously
+ * to the caller.
+ *
+ * <p><b>Thread-safety.</b> Any thread may use any stream; two threads on one stream are safe, and
+ * their operations run in the order in which they got the stream's lock.
+ *
+ * <p><b>Blocking.</b> Encoding never waits for the device, with one exception: when {@code
+ * stream.max.in.flight} command buffers are under way, it waits, without a lock, for the oldest.
+ *
+ * <p><b>Commits.</b> Operations are gathered in an open command buffer. It is committed by {@link
+ * #flush}, by every wait for its work, when it is large enough, and from its second operation on
+ * whenever the device has nothing else of this stream to do; so a lone operation that is waited for
+ * at once costs one submission, and a long row keeps the device busy.
+ *
+ * <p>A stream lives as long as its device.
+ */
+public final class DeviceStream {
+  // Invariants, all under `lock`:
+  //  - `open` says that the driver has an open command buffer, and its value is
+  // timeline.submitted() + 1;
+  //  - a value is taken (timeline.submitted) in the same critical section as the commit that the
+  // driver accepted;
+  //  - `queued` is the value that everything encoded so far will have reached.
+  // Nothing waits for the device and no other stream is called while `lock` is held (LockOrder
+  // checks that when asked to).
+
+  private final Device device;
+  private final int index;
+  private final long id;
+  private final String name;
+  private final Driver driver;
+  private final long queue;
+  private final Timeline timeline;
+  private final int maxInFlight;
+  private final int commitOperations;
+  private final long commitBytes;
+
+  private final ReentrantLock lock = new ReentrantLock();
+  private Arguments arguments;
+  private boolean open;
+  private int openOperations;
+  private long openBytes;
+  private boolean closed;
+  private volatile long queued;
+
+  DeviceStream(Device device, int index, long id) {
+    Settings settings = device.settings();
+    this.device = device;
+    this.index = index;
+    this.id = id;
+    this.name = "stream " + index;
+    this.driver = device.driver();
+    this.maxInFlight = Math.min(settings.maxInFlight, device.info().maxInFlight());
+    this.commitOperations = settings.commitOperations;
+    this.commitBytes = settings.commitBytes;
+    this.arguments = driver.newArguments(16);
+    this.queue = driver.createQueue(id, name, maxInFlight);
+    this.timeline =
+        device.parts().timeline(driver, queue, name, index, settings.watchdog.toNanos());
+  }
+
+  /** Position in the pool: 0 for the owner thread's stream. */
+  public int index() {
+    return index;
+  }
+
+  /** Never reused within a device. */
+  public long id() {
+    return id;
+  }
+
+  /** The device this stream belongs to. */
+  public Device device() {
+    return device;
+  }
+
+  // ---- work
+
+  /**
+   * Sets every byte of a buffer.
+   *
+   * @throws IllegalStateException if the buffer is closed
+   */
+  public void fill(DeviceBuffer buffer, byte value) {
+    fill(buffer, 0, Objects.requireNonNull(buffer, "buffer").byteSize(), value);
+  }
+
+  /**
+   * Sets {@code length} bytes from {@code offset}; a length of 0 does nothing.
+   *
+   * @throws IndexOutOfBoundsException if the range is not within the buffer
+   * @throws IllegalStateException if the buffer is closed
+   * @throws StreamFailedException if this stream has failed
+   */
+  public void fill(DeviceBuffer buffer, long offset, long length, byte value) {
+    Objects.requireNonNull(buffer, "buffer");
+    Objects.checkFromIndexSize(offset, length, buffer.byteSize());
+    buffer.acquire(device);
+    try {
+      if (length == 0) {
+        return;
+      }
+      long at = begin();
+      try {
+        driver.encodeFill(queue, at, buffer.handle(), offset, length, value);
+        buffer.usedBy(this, at);
+        encoded(length);
+      } catch (DriverException e) {
+        throw device.translate(e, name);
+      } finally {
+        unlock();
+      }
+    } finally {
+      buffer.release();
+    }
+  }
+
+  /**
+   * Copies bytes between buffers, or between ranges of one that do not overlap; a length of 0 does
+   * nothing.
+   *
+   * @throws IndexOutOfBoundsException if a range is not within its buffer
+   * @throws IllegalArgumentException if both ranges are of one buffer and overlap
+   * @throws IllegalStateException if a buffer is closed
+   * @throws StreamFailedException if this stream has failed
+   */
+  public void copy(
+      DeviceBuffer source, long sourceOffset, DeviceBuffer target, long targetOffset, long length) {
+    Objects.requireNonNull(source, "source");
+    Objects.requireNonNull(target, "target");
+    Objects.checkFromIndexSize(sourceOffset, length, source.byteSize());
+    Objects.checkFromIndexSize(targetOffset, length, target.byteSize());
+    if (source == target && Math.abs(sourceOffset - targetOffset) < length) {
+      throw new IllegalArgumentException(
+          "ranges of one buffer overlap: "
+              + length
+              + " bytes from "
+              + sourceOffset
+              + " to "
+              + targetOffset);
+    }
+    source.acquire(device);
+    try {
+      target.acquire(device);
+      try {
+        if (length == 0) {
+          return;
+        }
+        long at = begin();
+        try {
+          driver.encodeCopy(
+              queue, at, source.handle(), sourceOffset, target.handle(), targetOffset, length);
+          source.usedBy(this, at);
+          target.usedBy(this, at);
+          encoded(length);
+        } catch (DriverException e) {
+          throw device.translate(e, name);
+        } finally {
+          unlock();
+        }
+      } finally {
+        target.release();
+      }
+    } finally {
+      source.release();
+    }
+  }
+
+  /** Encodes an executable on tensors that the caller has checked and acquired. */
+  void execute(long executable, List<Tensor> inputs, List<Tensor> outputs) {
+    int count = inputs.size() + outputs.size();
+    long at = begin();
+    try {
+      if (arguments.capacity() < count) {
+        arguments = driver.newArguments(Math.max(count, 2 * arguments.capacity()));
+      }
+      int slot = 0;
+      for (int i = 0; i < inputs.size(); i++) {
+        arguments.set(slot++, inputs.get(i).buffer().handle());
+      }
+      for (int i = 0; i < outputs.size(); i++) {
+        arguments.set(slot++, outputs.get(i).buffer().handle());
+      }
+      driver.encodeExecutable(queue, at, executable, arguments, count);
+      long bytes = 0;
+      for (int i = 0; i < inputs.size(); i++) {
+        bytes += inputs.get(i).buffer().usedBy(this, at);
+      }
+      for (int i = 0; i < outputs.size(); i++) {
+        bytes += outputs.get(i).buffer().usedBy(this, at);
+      }
+      encoded(bytes);
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  /**
+   * Makes work encoded after this wait, on the device, for an event of another stream. Returns at
+   * once. The other stream is flushed if the event's work is not submitted yet. An event of this
+   * stream, or one that has passed, costs nothing.
+   *
+   * @throws StreamFailedException if the event's work is known to have failed; if it fails later,
+   *     this stream fails too
+   * @throws IllegalArgumentException if the event belongs to another device
+   */
+  public void waitFor(DeviceEvent event) {
+    Objects.requireNonNull(event, "event");
+    DeviceStream other = event.stream();
+    if (other.device != device) {
+      throw new IllegalArgumentException("the event belongs to another device");
+    }
+    if (other == this) {
+      return;
+    }
+    other.flushTo(
+        event.value(), Driver.COMMIT_DEFAULT); // its lock is taken and given back before ours
+    if (other.timeline.reached(event.value())) {
+      other.timeline.throwIfFailed(event.value());
+      device.checkOpen();
+      return;
+    }
+    long at = begin();
+    try {
+      driver.encodeWait(queue, at, other.queue, event.value());
+      encoded(0);
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  // ---- events
+
+  /**
+   * An event that is complete when everything encoded on this stream so far is. Costs nothing on
+   * the device.
+   */
+  public DeviceEvent record() {
+    device.checkOpen();
+    return new DeviceEvent(this, queued);
+  }
+
+  /**
+   * Like {@link #record}, and keeps the time at which the device completed it, for {@link
+   * DeviceEvent#elapsed}. Commits.
+   *
+   * @throws StreamFailedException if this stream has failed
+   */
+  public DeviceEvent recordTimed() {
+    long at = begin();
+    try {
+      DeviceEvent.Timed event = new DeviceEvent.Timed(this, at);
+      timeline.time(at, event);
+      commit(Driver.COMMIT_DEFAULT);
+      return event;
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  // ---- submission
+
+  /** Takes the lock, with a command buffer open in which the caller encodes; returns its value. */
+  private long begin() {
+    while (true) {
+      long oldest;
+      lock();
+      boolean ready = false;
+      try {
+        if (closed) {
+          throw new DeviceClosedException(name + " is closed with its device");
+        }
+        StreamFailedException failure = timeline.current();
+        if (failure != null) {
+          throw failure.seenBy(name + " takes no work until reset");
+        }
+        long submitted = timeline.submitted();
+        oldest = submitted - maxInFlight + 1;
+        if (!open && timeline.reached(oldest)) {
+          driver.begin(queue, submitted + 1);
+          open = true;
+        }
+        if (open) {
+          ready = true;
+          return submitted + 1;
+        }
+      } catch (DriverException e) {
+        throw device.translate(e, name);
+      } finally {
+        if (!ready) {
+          unlock();
+        }
+      }
+      timeline.awaitReached(oldest, -1); // the lock is free meanwhile
+    }
+  }
+
+  /** One more operation stands in the open command buffer; commits it if it is time. */
+  private void encoded(long bytes) {
+    openOperations++;
+    openBytes += bytes;
+    queued = timeline.submitted() + 1;
+    boolean full = openOperations >= commitOperations || openBytes >= commitBytes;
+    boolean idle = openOperations >= 2 && timeline.completed() == timeline.submitted();
+    if (full || idle) {
+      try {
+        commit(Driver.COMMIT_DEFAULT);
+      } catch (DriverException e) {
+        // The operation is encoded and this commit was only early. The next flush or wait tries
+        // again and reports.
+        device.log(System.Logger.Level.DEBUG, "early commit refused on " + name, e);
+      }
+    }
+  }
+
+  /** Commits the open command buffer. The lock is held. */
+  private void commit(int flags) {
+    long value = timeline.submitted() + 1;
+    driver.commit(queue, value, flags);
+    timeline.submitted(value);
+    queued = value;
+    open = false;
+    openOperations = 0;
+    openBytes = 0;
+  }
+
+  /** Submits what has been encoded, and returns at once. */
+  public void flush() {
+    device.checkOpen();
+    flushTo(queued, Driver.COMMIT_DEFAULT);
+  }
+
+  /** Makes sure that a value returned by {@link #queued} is submitted. */
+  void flushTo(long value, int flags) {
+    if (timeline.submitted() >= value) {
+      return;
+    }
+    lock();
+    try {
+      if (timeline.submitted() < value && open) {
+        commit(flags);
+      }
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  /** The value that everything encoded so far will have reached. Never blocks, takes no lock. */
+  long queued() {
+    return queued;
+  }
+
+  Timeline timeline() {
+    return timeline;
+  }
+
+  // ---- waiting
+
+  /** Submits and waits for a value of {@link #queued}. */
+  void await(long value, long timeoutNanos) {
+    if (timeline.submitted() < value) {
+      boolean helps = driver.canAwait() && timeoutNanos != 0 && !Thread.currentThread().isVirtual();
+      flushTo(value, helps ? Driver.COMMIT_WAITING : Driver.COMMIT_DEFAULT);
+    }
+    timeline.await(value, timeoutNanos);
+  }
+
+  /**
+   * Waits until everything that was encoded before this call is done.
+   *
+   * @throws StreamFailedException if any of it failed
+   * @throws WaitTimeoutException if the stream makes no progress for the time of the setting {@code
+   *     wait.watchdog.ms}
+   */
+  public void synchronize() {
+    device.checkOpen();
+    await(queued, -1);
+  }
+
+  /**
+   * Waits until everything that was encoded before this call is done, for at most a time.
+   *
+   * @throws StreamFailedException if any of it failed
+   * @throws WaitTimeoutException if the time runs out first
+   */
+  public void synchronize(Duration timeout) {
+    long nanos = Device.nanos(timeout);
+    device.checkOpen();
+    await(queued, nanos);
+  }
+
+  /** Whether everything encoded so far is done. Does not submit, never blocks. */
+  public boolean query() {
+    return timeline.reached(queued);
+  }
+
+  // ---- failure and end
+
+  /** The failure that keeps this stream from taking work, if there is one. */
+  public Optional<StreamFailedException> failure() {
+    return Optional.ofNullable(timeline.current());
+  }
+
+  /**
+   * Makes a failed stream take work again. Waiters for the work that failed still learn so. A
+   * healthy stream stays as it is.
+   *
+   * @throws IllegalStateException if work is under way
+   */
+  public void reset() {
+    device.checkOpen();
+    lock();
+    try {
+      if (timeline.current() == null) {
+        return;
+      }
+      if (open || timeline.completed() < timeline.submitted()) {
+        throw new IllegalStateException(
+            name + " still has work under way: synchronize it before the reset");
+      }
+      driver.resetQueue(queue);
+      timeline.reset();
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  /** Takes no more work; submits what is open. Part of the device's close. */
+  void close() {
+    lock();
+    try {
+      closed = true;
+      if (open) {
+        commit(Driver.COMMIT_DEFAULT);
+      }
+    } catch (DriverException e) {
+      device.log(System.Logger.Level.WARNING, name + ": the last commit was refused at close", e);
+    } finally {
+      unlock();
+    }
+  }
+
+  private void lock() {
+    LockOrder order = device.lockOrder();
+    order.enter(LockOrder.STREAM);
+    lock.lock();
+  }
+
+  private void unlock() {
+    lock.unlock();
+    device.lockOrder().exit(LockOrder.STREAM);
+  }
+
+  @Override
+  public String toString() {
+    return name + " of " + device + " " + timeline;
+  }
+}

@@ -1,0 +1,23 @@
+package dev.metalstreams;
+
+import dev.metalstreams.driver.Driver;
+
+/**
+ * Makes the parts of a device whose correctness everything rests on. Tests replace one of them by a
+ * broken twin, to show that the breach is caught.
+ */
+class Parts {
+
+  Timeline timeline(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
+    return new Timeline(driver, queue, name, streamIndex, watchdogNanos);
+  }
+
+  Memory memory(Device device) {
+    return new Memory(device);
+  }
+
+  /** Whether the device has a completion thread; a test without one drains by hand. */
+  boolean completionThread() {
+    return true;
+  }
+}

@@ -1,0 +1,9 @@
+/** Streams, events, memory and graphs on one GPU, for many threads at once. */
+module dev.metalstreams.core {
+  requires transitive dev.metalstreams.bindings;
+  requires static transitive org.jspecify;
+
+  exports dev.metalstreams;
+
+  uses dev.metalstreams.driver.DriverProvider;
+}
