@@ -73,7 +73,7 @@ public class DeviceEvent {
                 Thread.startVirtualThread(
                     () -> {
                       try {
-                        stream.timeline().await(value, 0);
+                        stream.await(value, 0);
                         future.complete(null);
                       } catch (MetalStreamsException e) {
                         future.completeExceptionally(e);

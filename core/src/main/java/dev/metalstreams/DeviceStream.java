@@ -376,13 +376,19 @@ public final class DeviceStream {
 
   // ---- waiting
 
-  /** Submits and waits for a value of {@link #queued}. */
+  /** Submits and waits for a value of {@link #queued}; throws if its work failed. */
   void await(long value, long timeoutNanos) {
+    awaitReached(value, timeoutNanos);
+    timeline.throwIfFailed(value);
+  }
+
+  /** Submits and waits for a value of {@link #queued}, whether its work succeeds or not. */
+  void awaitReached(long value, long timeoutNanos) {
     if (timeline.submitted() < value) {
       boolean helps = driver.canAwait() && timeoutNanos != 0 && !Thread.currentThread().isVirtual();
       flushTo(value, helps ? Driver.COMMIT_WAITING : Driver.COMMIT_DEFAULT);
     }
-    timeline.await(value, timeoutNanos);
+    timeline.awaitReached(value, timeoutNanos);
   }
 
   /**

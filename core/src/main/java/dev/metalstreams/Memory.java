@@ -112,11 +112,7 @@ class Memory {
     if (oldest == null) {
       return false;
     }
-    try {
-      oldest.uses().await();
-    } catch (StreamFailedException e) {
-      device.log(Level.DEBUG, "the last work on a closed buffer failed", e);
-    }
+    oldest.uses().awaitReached();
     reclaim();
     return true;
   }

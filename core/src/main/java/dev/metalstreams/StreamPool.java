@@ -89,6 +89,7 @@ public final class StreamPool {
    * @throws DeviceClosedException if the device is closed
    */
   public DeviceStream current() {
+    device.checkOpen();
     if (scoped.isBound()) {
       return scoped.get();
     }
@@ -266,7 +267,6 @@ public final class StreamPool {
   // ---- assignment
 
   private DeviceStream assign() {
-    device.checkOpen();
     int index;
     lock();
     try {

@@ -306,17 +306,6 @@ class Timeline {
 
   // ---- waiting
 
-  /**
-   * Waits until a committed value is done and succeeded.
-   *
-   * @param timeoutNanos negative for no limit but the watchdog's
-   * @throws StreamFailedException if it, or earlier work of the stream, failed
-   */
-  void await(long value, long timeoutNanos) {
-    awaitReached(value, timeoutNanos);
-    throwIfFailed(value);
-  }
-
   /** Throws what a waiter for this value must learn. */
   void throwIfFailed(long value) {
     StreamFailedException failure = failureAt(value);
@@ -325,7 +314,11 @@ class Timeline {
     }
   }
 
-  /** Waits until a committed value is done, in success or failure. */
+  /**
+   * Waits until a committed value is done, in success or failure.
+   *
+   * @param timeoutNanos negative for no limit but the watchdog's
+   */
   void awaitReached(long value, long timeoutNanos) {
     if (completed < value && !reached(value)) {
       block(value, timeoutNanos);

@@ -98,20 +98,31 @@ final class Uses {
     return true;
   }
 
+  /** Submits and waits for all of it, whether it succeeds or not. Holds no lock while it waits. */
+  void awaitReached() {
+    owner.awaitReached(ownerValue, -1);
+    Others uses = others();
+    for (int i = 0; i < uses.values.length; i++) {
+      uses.streams[i].awaitReached(uses.values[i], -1);
+    }
+  }
+
   /**
    * Submits and waits for all of it; throws the failure of work that failed. Holds no lock while it
    * waits.
    */
   void await() {
-    owner.await(ownerValue, -1);
-    DeviceStream[] streams;
-    long[] upTo;
-    synchronized (this) {
-      streams = others;
-      upTo = values.clone();
+    awaitReached();
+    owner.timeline().throwIfFailed(ownerValue);
+    Others uses = others();
+    for (int i = 0; i < uses.values.length; i++) {
+      uses.streams[i].timeline().throwIfFailed(uses.values[i]);
     }
-    for (int i = 0; i < upTo.length; i++) {
-      streams[i].await(upTo[i], -1);
-    }
+  }
+
+  private record Others(DeviceStream[] streams, long[] values) {}
+
+  private synchronized Others others() {
+    return new Others(others, values.clone());
   }
 }
