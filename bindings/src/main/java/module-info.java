@@ -5,4 +5,7 @@ module dev.metalstreams.bindings {
   exports dev.metalstreams.driver;
 
   uses dev.metalstreams.driver.DriverProvider;
+
+  provides dev.metalstreams.driver.DriverProvider with
+      dev.metalstreams.bindings.FfmDriverProvider;
 }
