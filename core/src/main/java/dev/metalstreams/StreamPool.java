@@ -44,6 +44,8 @@ public final class StreamPool {
 
   private final AtomicReferenceArray<@Nullable DeviceStream> streams;
   private final ScopedValue<DeviceStream> scoped = ScopedValue.newInstance();
+
+  @SuppressWarnings("ThreadLocalUsage") // one per pool: a thread has a stream of each device
   private final ThreadLocal<@Nullable DeviceStream> own = new ThreadLocal<>();
 
   private final ReentrantLock lock = new ReentrantLock();
@@ -161,7 +163,7 @@ public final class StreamPool {
       DeviceStream stream, ScopedValue.CallableOp<? extends T, X> work) throws X {
     check(stream);
     Objects.requireNonNull(work, "work");
-    return ScopedValue.where(scoped, stream).<T, X>call(work::call);
+    return ScopedValue.where(scoped, stream).<T, X>call(work);
   }
 
   /**

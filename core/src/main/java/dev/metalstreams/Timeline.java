@@ -5,7 +5,6 @@ import dev.metalstreams.driver.Status;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 import java.util.PriorityQueue;
 import java.util.concurrent.ConcurrentHashMap;
@@ -387,22 +386,12 @@ class Timeline {
   private boolean forget(Waiter waiter) {
     waitersLock.lock();
     try {
-      boolean removed = removeSame(waiter);
+      boolean removed = waiters.remove(waiter);
       hasWaiters = !waiters.isEmpty();
       return removed;
     } finally {
       waitersLock.unlock();
     }
-  }
-
-  private boolean removeSame(Waiter waiter) {
-    for (Iterator<Waiter> each = waiters.iterator(); each.hasNext(); ) {
-      if (each.next() == waiter) {
-        each.remove();
-        return true;
-      }
-    }
-    return false;
   }
 
   /** The end of a wait, and everything else that ends it. */

@@ -120,7 +120,15 @@ final class Uses {
     }
   }
 
-  private record Others(DeviceStream[] streams, long[] values) {}
+  private static final class Others {
+    final DeviceStream[] streams;
+    final long[] values;
+
+    Others(DeviceStream[] streams, long[] values) {
+      this.streams = streams;
+      this.values = values;
+    }
+  }
 
   private synchronized Others others() {
     return new Others(others, values.clone());
