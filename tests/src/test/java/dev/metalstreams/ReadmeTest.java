@@ -19,7 +19,10 @@ import javax.tools.ToolProvider;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The README does what it says: its Java code compiles, runs and prints what its comment promises; its settings are all. */
+/**
+ * The README does what it says: its Java code compiles, runs and prints what its comment promises;
+ * its settings are all.
+ */
 class ReadmeTest {
   private static final Path README = Path.of("..", "README.md");
   private static final Pattern JAVA = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);

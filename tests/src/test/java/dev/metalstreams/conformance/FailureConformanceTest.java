@@ -1,0 +1,167 @@
+package dev.metalstreams.conformance;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.metalstreams.conformance.Rig.Completion;
+import dev.metalstreams.driver.CompletionFailure;
+import dev.metalstreams.driver.Status;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+/** Failures stick, travel along waits, and hang nobody. */
+class FailureConformanceTest extends DriverConformance {
+
+  @Test
+  void areSignalledAndReported() {
+    Rig.Queue queue = rig.queue();
+    queue.submitEmpty();
+    queue.finish();
+    subject.failNext(driver, queue.handle);
+    queue.submitEmpty();
+    queue.finish();
+    assertThat(queue.completed()).isEqualTo(2);
+    assertThat(queue.failed()).isEqualTo(2);
+    assertThat(driver.awaitValue(queue.handle, 2, FOREVER)).isTrue();
+    assertThat(rig.completion(queue, 1).failure()).isNull();
+    CompletionFailure failure = rig.failure(queue, 2);
+    assertThat(failure.status()).isEqualTo(Status.EXECUTION);
+    assertThat(failure.message()).isNotBlank();
+    assertThat(failure.causeQueueId()).isZero();
+    assertThat(failure.causeValue()).isZero();
+  }
+
+  @Test
+  void keepTheFirstAndLetTheQueueGoOn() {
+    Rig.Queue queue = rig.queue();
+    subject.failNext(driver, queue.handle);
+    queue.submitEmpty();
+    queue.finish();
+    subject.failNext(driver, queue.handle);
+    queue.submitEmpty();
+    queue.finish();
+    assertThat(queue.failed()).isEqualTo(1);
+    queue.submitEmpty();
+    queue.finish();
+    assertThat(queue.completed()).isEqualTo(3);
+    assertThat(queue.failed()).isEqualTo(1);
+  }
+
+  @Test
+  void freeTheirBuffers() {
+    Rig.Queue queue = rig.queue();
+    long buffer = rig.buffer(64, 0);
+    subject.failNext(driver, queue.handle);
+    queue.submitFill(buffer, 0, 64, 1);
+    queue.finish();
+    driver.destroyBuffer(buffer);
+  }
+
+  @Test
+  void travelAlongWaitsAndNameTheirOrigin() {
+    Rig.Queue a = rig.queue();
+    Rig.Queue b = rig.queue();
+    Rig.Queue c = rig.queue();
+    long buffer = rig.buffer(8, 0);
+    a.submitEmpty();
+    a.finish();
+    subject.hold(driver, a.handle);
+    a.submitEmpty();
+    b.submit(
+        value -> {
+          b.encodeWait(value, a, 2);
+          driver.encodeFill(b.handle, value, buffer, 0, 8, (byte) 1);
+        });
+    c.submit(
+        value -> {
+          c.encodeWait(value, b, 1);
+          driver.encodeFill(c.handle, value, buffer, 0, 8, (byte) 1);
+        });
+    subject.failNext(driver, a.handle);
+    subject.release(driver, a.handle);
+    c.finish();
+    b.finish();
+    assertThat(rig.bytes(buffer, 8)).as("work after a failed wait").isEqualTo(repeated(0, 8));
+    for (Rig.Queue dependent : List.of(b, c)) {
+      assertThat(dependent.failed()).isEqualTo(1);
+      CompletionFailure failure = rig.failure(dependent, 1);
+      assertThat(failure.status()).isEqualTo(Status.DEPENDENCY);
+      assertThat(failure.causeQueueId()).isEqualTo(a.id);
+      assertThat(failure.causeValue()).isEqualTo(2);
+      assertThat(failure.message()).isNotBlank();
+    }
+    List<Long> order = rig.completions.stream().map(Completion::queueId).toList();
+    assertThat(order).containsExactly(a.id, a.id, b.id, c.id);
+    driver.destroyBuffer(buffer);
+  }
+
+  @Test
+  void doNotStrikeWaitsForEarlierValues() {
+    Rig.Queue a = rig.queue();
+    Rig.Queue b = rig.queue();
+    a.submitEmpty();
+    a.finish();
+    subject.failNext(driver, a.handle);
+    a.submitEmpty();
+    a.finish();
+    b.submit(value -> b.encodeWait(value, a, 1));
+    b.finish();
+    assertThat(b.failed()).isZero();
+    assertThat(rig.completion(b, 1).failure()).isNull();
+  }
+
+  @Test
+  void strikeWaitsForLaterValues() {
+    Rig.Queue a = rig.queue();
+    Rig.Queue b = rig.queue();
+    subject.failNext(driver, a.handle);
+    a.submitEmpty();
+    a.finish();
+    a.submitEmpty();
+    b.submit(value -> b.encodeWait(value, a, 2));
+    b.finish();
+    assertThat(b.failed()).isEqualTo(1);
+    CompletionFailure failure = rig.failure(b, 1);
+    assertThat(failure.causeQueueId()).isEqualTo(a.id);
+    assertThat(failure.causeValue()).isEqualTo(1);
+  }
+
+  @Test
+  void areForgottenByAReset() {
+    Rig.Queue a = rig.queue();
+    Rig.Queue b = rig.queue();
+    subject.failNext(driver, a.handle);
+    a.submitEmpty();
+    a.finish();
+    driver.resetQueue(a.handle);
+    assertThat(a.failed()).isZero();
+    assertThat(a.completed()).as("values are never reset").isEqualTo(1);
+    a.submitEmpty();
+    b.submit(value -> b.encodeWait(value, a, 2));
+    b.finish();
+    assertThat(b.failed()).isZero();
+    subject.failNext(driver, a.handle);
+    a.submitEmpty();
+    a.finish();
+    assertThat(a.failed()).isEqualTo(3);
+  }
+
+  @Test
+  void areNotForgottenWhileWorkIsUnderWay() {
+    Rig.Queue queue = rig.queue();
+    subject.failNext(driver, queue.handle);
+    queue.submitEmpty();
+    queue.finish();
+    long value = queue.begin();
+    refused(Status.INVALID_STATE, () -> driver.resetQueue(queue.handle));
+    driver.discard(queue.handle, value);
+    subject.hold(driver, queue.handle);
+    queue.submitEmpty();
+    refused(Status.INVALID_STATE, () -> driver.resetQueue(queue.handle));
+    assertThat(queue.failed()).isEqualTo(1);
+    subject.release(driver, queue.handle);
+    queue.finish();
+    driver.resetQueue(queue.handle);
+    driver.resetQueue(queue.handle);
+    assertThat(queue.failed()).isZero();
+  }
+}

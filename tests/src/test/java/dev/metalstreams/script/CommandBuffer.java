@@ -1,0 +1,46 @@
+package dev.metalstreams.script;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** A command buffer from its begin to its completion. Guarded by the driver's lock. */
+final class CommandBuffer {
+  final long value;
+  final List<Operation> operations = new ArrayList<>();
+
+  /** The buffers it uses, one entry per use. */
+  final List<ScriptedBuffer> uses = new ArrayList<>();
+
+  /** Commit number over all queues: oldest first is the default order. */
+  long commitNumber;
+
+  /** Index of the operation that runs next. */
+  int next;
+
+  boolean started;
+  long startNanos;
+  long endNanos;
+
+  CommandBuffer(long value) {
+    this.value = value;
+  }
+
+  /** Whether the next operation is a wait that does not hold yet. */
+  boolean blocked() {
+    return next < operations.size()
+        && operations.get(next) instanceof Operation.Wait wait
+        && !wait.satisfied();
+  }
+
+  void use(ScriptedBuffer buffer) {
+    uses.add(buffer);
+    buffer.uses++;
+  }
+
+  void dropUses() {
+    for (ScriptedBuffer buffer : uses) {
+      buffer.uses--;
+    }
+    uses.clear();
+  }
+}

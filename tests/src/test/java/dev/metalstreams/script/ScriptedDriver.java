@@ -1,0 +1,1068 @@
+package dev.metalstreams.script;
+
+import dev.metalstreams.driver.Arguments;
+import dev.metalstreams.driver.CompletionFailure;
+import dev.metalstreams.driver.CompletionSink;
+import dev.metalstreams.driver.DeviceInfo;
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.DriverMemory;
+import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Violation.Rule;
+import java.nio.ByteBuffer;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A driver in plain Java that refuses all that {@code mst.h} refuses, and that runs a command
+ * buffer when its {@link Script} says so.
+ *
+ * <p><b>Protocol.</b> One fair lock guards every object of the device. A call checks its arguments,
+ * then acts, under that lock; so does every step of a command buffer. A step is one operation or,
+ * after the last one, the completion. The completion puts the record into the completion queue,
+ * then the failed value, then the completed value, which is the order that the seam promises: the
+ * last two are volatile and are read without the lock. One condition, {@link #changed}, tells every
+ * waiter about every change.
+ *
+ * <p>Handles count upwards over all scripted devices of the process and are never used again, so a
+ * handle of another device, an ended one and one of another kind are told apart from a live one.
+ */
+final class ScriptedDriver implements Driver {
+  private static final AtomicLong HANDLES = new AtomicLong();
+  private static final int MAX_IN_FLIGHT = 64;
+  private static final int MAX_BUFFER_BYTES = 1 << 30;
+  private static final int BATCH = 64;
+  private static final DeviceInfo INFO =
+      new DeviceInfo(
+          "scripted",
+          "scripted device",
+          "java",
+          "plain Java",
+          1L << 30,
+          MAX_BUFFER_BYTES,
+          0,
+          MAX_IN_FLIGHT,
+          true,
+          1,
+          "0000000000000000",
+          "");
+
+  /** Who runs command buffers. */
+  enum Mode {
+    /** The script, step by step. */
+    MANUAL,
+    /** A thread of the device. */
+    AUTOMATIC,
+    /** The thread that commits. */
+    IMMEDIATE
+  }
+
+  private record Completion(
+      long queueId,
+      long value,
+      long startNanos,
+      long endNanos,
+      @Nullable CompletionFailure failure) {}
+
+  private static final class Slots implements Arguments {
+    final ScriptedDriver driver;
+    final long[] buffers;
+
+    Slots(ScriptedDriver driver, int capacity) {
+      this.driver = driver;
+      this.buffers = new long[capacity];
+    }
+
+    @Override
+    public int capacity() {
+      return buffers.length;
+    }
+
+    @Override
+    public void set(int index, long buffer) {
+      buffers[index] = buffer;
+    }
+  }
+
+  private final ReentrantLock lock = new ReentrantLock(true);
+  private final Condition changed = lock.newCondition();
+
+  private final Map<Long, ScriptedQueue> queues = new ConcurrentHashMap<>();
+  private final Map<Long, ScriptedQueue> queuesById = new ConcurrentHashMap<>();
+  private final Map<Long, ScriptedBuffer> buffers = new HashMap<>();
+  private final Map<Long, Program> executables = new HashMap<>();
+  private final Set<Long> ended = ConcurrentHashMap.newKeySet();
+  private final Deque<Completion> completions = new ArrayDeque<>();
+  private final List<Violation> violations = Collections.synchronizedList(new ArrayList<>());
+  private final Map<String, Runnable> interceptors = new ConcurrentHashMap<>();
+
+  private final Mode mode;
+  private final boolean canAwait;
+  private final LongSupplier clock;
+  private @Nullable Random order;
+  private long memoryLimit;
+  private long allocated;
+  private long commits;
+  private boolean woken;
+  private boolean completionsHeld;
+  private int completionsAllowed;
+  private boolean closing;
+  private boolean closed;
+  private int draining;
+
+  ScriptedDriver(
+      Mode mode, boolean canAwait, long memoryLimit, LongSupplier clock, @Nullable Random order) {
+    this.mode = mode;
+    this.canAwait = canAwait;
+    this.memoryLimit = memoryLimit;
+    this.clock = clock;
+    this.order = order;
+    if (mode == Mode.AUTOMATIC) {
+      Thread.ofPlatform().daemon().name("scripted-device").start(this::runByItself);
+    }
+  }
+
+  // ---- the driver: device
+
+  @Override
+  public DeviceInfo info() {
+    return INFO;
+  }
+
+  @Override
+  public DriverMemory memory() {
+    intercept("memory");
+    lock.lock();
+    try {
+      requireOpen();
+      return new DriverMemory(allocated, buffers.size(), memoryLimit);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public void close() {
+    intercept("close");
+    lock.lock();
+    try {
+      if (closed) {
+        return;
+      }
+      if (queues.values().stream().anyMatch(queue -> !queue.pending.isEmpty())) {
+        noteBlocking("close");
+      }
+      closing = true;
+      for (ScriptedQueue queue : queues.values()) {
+        queue.held = false;
+        discardOpen(queue);
+      }
+      changed.signalAll();
+      while (stepAny() != null) {
+        // Committed work runs to its end.
+      }
+      for (ScriptedQueue queue : queues.values()) {
+        abandon(queue);
+      }
+      closed = true;
+      changed.signalAll();
+      while (draining > 0) {
+        changed.awaitUninterruptibly();
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Only a lost signal leaves work behind that can never run: it ends with the device. */
+  private void abandon(ScriptedQueue queue) {
+    while (!queue.pending.isEmpty()) {
+      complete(
+          queue,
+          new CompletionFailure(Status.DEVICE_LOST, "the device closed before this ran", 0, 0));
+    }
+    for (CommandBuffer commands : queue.unsignalled) {
+      commands.dropUses();
+    }
+    queue.unsignalled.clear();
+  }
+
+  // ---- the driver: queues
+
+  @Override
+  public long createQueue(long id, String label, int maxInFlight) {
+    intercept("createQueue");
+    lock.lock();
+    try {
+      requireOpen();
+      if (maxInFlight < 1 || maxInFlight > MAX_IN_FLIGHT) {
+        throw refused(Status.INVALID_ARGUMENT, "max_in_flight is " + maxInFlight);
+      }
+      ScriptedQueue queue = new ScriptedQueue(newHandle(), id, label, maxInFlight);
+      if (queuesById.putIfAbsent(id, queue) != null) {
+        throw refused(Status.INVALID_ARGUMENT, "queue id " + id + " is taken");
+      }
+      queues.put(queue.handle, queue);
+      changed.signalAll();
+      return queue.handle;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public long completedValue(long queue) {
+    return queue(queue).completed;
+  }
+
+  @Override
+  public long failedValue(long queue) {
+    return queue(queue).failed;
+  }
+
+  @Override
+  public boolean awaitValue(long queue, long value, long timeoutNanos) {
+    intercept("awaitValue");
+    if (timeoutNanos < 0) {
+      throw refused(Status.INVALID_ARGUMENT, "the timeout is negative: " + timeoutNanos);
+    }
+    ScriptedQueue awaited = queue(queue);
+    boolean interrupted = false;
+    if (timeoutNanos > 0 && canAwait) {
+      noteBlocking("awaitValue");
+    }
+    lock.lock();
+    try {
+      if (value > awaited.committed || value < 0) {
+        throw refused(
+            Status.INVALID_STATE,
+            "value " + value + " of queue " + awaited.id + " is not committed");
+      }
+      long deadline = System.nanoTime() + timeoutNanos;
+      while (canAwait && awaited.completed < value) {
+        long left = deadline - System.nanoTime();
+        if (left <= 0) {
+          break;
+        }
+        try {
+          changed.awaitNanos(left);
+        } catch (InterruptedException e) {
+          interrupted = true; // Native code does not hear interrupts.
+        }
+      }
+      return awaited.completed >= value;
+    } finally {
+      lock.unlock();
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  @Override
+  public boolean canAwait() {
+    return canAwait;
+  }
+
+  @Override
+  public void resetQueue(long queue) {
+    serialised(
+        "resetQueue",
+        queue,
+        target -> {
+          if (target.inFlight() > 0) {
+            throw refused(Status.INVALID_STATE, "queue " + target.id + " is not idle");
+          }
+          target.failure = null;
+          target.failed = 0;
+          changed.signalAll();
+        });
+  }
+
+  @Override
+  public void destroyQueue(long queue) {
+    serialised(
+        "destroyQueue",
+        queue,
+        target -> {
+          if (!target.pending.isEmpty()) {
+            noteBlocking("destroyQueue");
+          }
+          discardOpen(target);
+          while (!target.pending.isEmpty()) {
+            if (mode == Mode.AUTOMATIC) {
+              changed.awaitUninterruptibly();
+            } else {
+              target.held = false;
+              if (stepAny() == null) {
+                abandon(target);
+              }
+            }
+          }
+          abandon(target);
+          for (ScriptedQueue other : queues.values()) {
+            for (CommandBuffer commands : other.pending) {
+              noteWaitsForEnded(other, commands, target);
+            }
+            if (other.open != null) {
+              noteWaitsForEnded(other, other.open, target);
+            }
+          }
+          queues.remove(queue);
+          queuesById.remove(target.id);
+          ended.add(queue);
+          changed.signalAll();
+        });
+  }
+
+  private void noteWaitsForEnded(
+      ScriptedQueue waiting, CommandBuffer commands, ScriptedQueue gone) {
+    for (Operation operation : commands.operations) {
+      if (operation instanceof Operation.Wait wait && wait.awaited() == gone) {
+        note(
+            Rule.AWAITED_QUEUE_ENDED,
+            "queue "
+                + gone.id
+                + " ended, value "
+                + commands.value
+                + " of "
+                + waiting.id
+                + " waits");
+      }
+    }
+  }
+
+  // ---- the driver: command buffers
+
+  @Override
+  public void begin(long queue, long value) {
+    serialised(
+        "begin",
+        queue,
+        target -> {
+          requireOpen();
+          if (target.open != null) {
+            throw refused(
+                Status.INVALID_STATE,
+                "value " + target.open.value + " of queue " + target.id + " is open");
+          }
+          if (value != target.committed + 1) {
+            throw refused(
+                Status.INVALID_STATE,
+                "value "
+                    + value
+                    + " is not the next of queue "
+                    + target.id
+                    + ": "
+                    + (target.committed + 1));
+          }
+          if (target.inFlight() >= target.maxInFlight) {
+            throw refused(
+                Status.BUSY,
+                target.inFlight() + " uncompleted command buffers on queue " + target.id);
+          }
+          target.open = new CommandBuffer(value);
+        });
+  }
+
+  @Override
+  public void commit(long queue, long value, int flags) {
+    serialised(
+        "commit",
+        queue,
+        target -> {
+          CommandBuffer commands = openCommands(target, value);
+          target.open = null;
+          target.committed = value;
+          commands.commitNumber = commits++;
+          target.pending.addLast(commands);
+          changed.signalAll();
+          runIfImmediate();
+        });
+  }
+
+  @Override
+  public void discard(long queue, long value) {
+    serialised(
+        "discard",
+        queue,
+        target -> {
+          openCommands(target, value);
+          discardOpen(target);
+        });
+  }
+
+  private static void discardOpen(ScriptedQueue queue) {
+    if (queue.open != null) {
+      queue.open.dropUses();
+      queue.open = null;
+    }
+  }
+
+  private CommandBuffer openCommands(ScriptedQueue queue, long value) {
+    requireOpen();
+    CommandBuffer open = queue.open;
+    if (open == null || open.value != value) {
+      throw refused(
+          Status.INVALID_STATE, "value " + value + " of queue " + queue.id + " is not open");
+    }
+    return open;
+  }
+
+  // ---- the driver: encoding
+
+  @Override
+  public void encodeWait(long queue, long value, long awaitedQueue, long awaitedValue) {
+    serialised(
+        "encodeWait",
+        queue,
+        target -> {
+          CommandBuffer commands = openCommands(target, value);
+          ScriptedQueue awaited = queue(awaitedQueue);
+          if (awaitedValue < 0 || awaitedValue > awaited.committed) {
+            throw refused(
+                Status.INVALID_STATE,
+                "value " + awaitedValue + " of queue " + awaited.id + " is not committed");
+          }
+          if (awaited != target) {
+            commands.operations.add(new Operation.Wait(awaited, awaitedValue));
+          }
+        });
+  }
+
+  @Override
+  public void encodeFill(long queue, long value, long buffer, long offset, long length, byte fill) {
+    serialised(
+        "encodeFill",
+        queue,
+        target -> {
+          CommandBuffer commands = openCommands(target, value);
+          ScriptedBuffer memory = buffer(buffer);
+          requireRange("fill", memory, offset, length);
+          commands.operations.add(new Operation.Fill(memory, (int) offset, (int) length, fill));
+          commands.use(memory);
+        });
+  }
+
+  @Override
+  public void encodeCopy(
+      long queue,
+      long value,
+      long source,
+      long sourceOffset,
+      long target,
+      long targetOffset,
+      long length) {
+    serialised(
+        "encodeCopy",
+        queue,
+        on -> {
+          CommandBuffer commands = openCommands(on, value);
+          ScriptedBuffer from = buffer(source);
+          ScriptedBuffer to = buffer(target);
+          requireRange("source of copy", from, sourceOffset, length);
+          requireRange("target of copy", to, targetOffset, length);
+          if (from == to
+              && sourceOffset < targetOffset + length
+              && targetOffset < sourceOffset + length) {
+            throw refused(Status.INVALID_ARGUMENT, "the ranges of the copy overlap");
+          }
+          commands.operations.add(
+              new Operation.Copy(from, (int) sourceOffset, to, (int) targetOffset, (int) length));
+          commands.use(from);
+          commands.use(to);
+        });
+  }
+
+  @Override
+  public void encodeExecutable(
+      long queue, long value, long executable, Arguments arguments, int count) {
+    serialised(
+        "encodeExecutable",
+        queue,
+        target -> {
+          CommandBuffer commands = openCommands(target, value);
+          Program program = live(executables, executable, "executable");
+          if (!(arguments instanceof Slots slots) || slots.driver != this) {
+            throw refused(Status.INVALID_ARGUMENT, "the arguments are not of this device");
+          }
+          if (count != program.argumentCount() || count > slots.buffers.length) {
+            throw refused(
+                Status.INVALID_ARGUMENT,
+                count + " arguments, but the executable takes " + program.argumentCount());
+          }
+          commands.operations.add(new Operation.Execute(program, check(program, slots)));
+          for (int i = 0; i < count; i++) {
+            commands.use(buffer(slots.buffers[i]));
+          }
+        });
+  }
+
+  private List<ScriptedBuffer> check(Program program, Slots slots) {
+    List<ScriptedBuffer> given = new ArrayList<>();
+    Map<Long, Integer> slotOf = new HashMap<>();
+    for (int slot = 0; slot < program.argumentCount(); slot++) {
+      ScriptedBuffer memory = buffer(slots.buffers[slot]);
+      if (memory.bytes < program.argumentBytes(slot)) {
+        throw refused(
+            Status.INVALID_ARGUMENT,
+            "argument "
+                + slot
+                + " has "
+                + memory.bytes
+                + " bytes, but needs "
+                + program.argumentBytes(slot));
+      }
+      Integer other = slotOf.putIfAbsent(memory.handle, slot);
+      if (other != null && slot >= program.inputCount()) {
+        throw refused(Status.INVALID_ARGUMENT, "output " + slot + " is argument " + other + " too");
+      }
+      given.add(memory);
+    }
+    return List.copyOf(given);
+  }
+
+  @Override
+  public Arguments newArguments(int capacity) {
+    if (capacity < 0) {
+      throw refused(Status.INVALID_ARGUMENT, "a capacity of " + capacity);
+    }
+    return new Slots(this, capacity);
+  }
+
+  // ---- the driver: buffers
+
+  @Override
+  public long createBuffer(long bytes) {
+    intercept("createBuffer");
+    lock.lock();
+    try {
+      requireOpen();
+      if (bytes <= 0 || bytes > MAX_BUFFER_BYTES) {
+        throw refused(Status.INVALID_ARGUMENT, "a buffer of " + bytes + " bytes");
+      }
+      if (bytes > memoryLimit - allocated) {
+        throw refused(
+            Status.OUT_OF_MEMORY,
+            bytes + " bytes, but " + allocated + " of " + memoryLimit + " are allocated");
+      }
+      ScriptedBuffer buffer = new ScriptedBuffer(newHandle(), (int) bytes);
+      buffers.put(buffer.handle, buffer);
+      allocated += bytes;
+      return buffer.handle;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public ByteBuffer contents(long buffer, long offset, int length) {
+    intercept("contents");
+    lock.lock();
+    try {
+      ScriptedBuffer memory = buffer(buffer);
+      requireRange("view", memory, offset, length);
+      return memory.view((int) offset, length);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public void destroyBuffer(long buffer) {
+    intercept("destroyBuffer");
+    lock.lock();
+    try {
+      ScriptedBuffer memory = buffer(buffer);
+      if (memory.uses > 0) {
+        note(
+            Rule.DESTROYED_IN_USE,
+            "buffer of " + memory.bytes + " bytes, " + memory.uses + " uncompleted uses");
+        throw refused(Status.INVALID_STATE, "the buffer has " + memory.uses + " uncompleted uses");
+      }
+      memory.fill(0, memory.bytes, ScriptedBuffer.ENDED);
+      buffers.remove(buffer);
+      ended.add(buffer);
+      allocated -= memory.bytes;
+      changed.signalAll();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // ---- the driver: graphs
+
+  @Override
+  public long compile(GraphSpec graph) {
+    intercept("compile");
+    Program program = Program.compile(graph);
+    lock.lock();
+    try {
+      requireOpen();
+      long handle = newHandle();
+      executables.put(handle, program);
+      return handle;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public void destroyExecutable(long executable) {
+    intercept("destroyExecutable");
+    lock.lock();
+    try {
+      live(executables, executable, "executable");
+      executables.remove(executable);
+      ended.add(executable);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // ---- the driver: completions
+
+  @Override
+  public int nextCompletions(CompletionSink sink, long timeoutNanos) {
+    intercept("nextCompletions");
+    if (timeoutNanos != 0) {
+      noteBlocking("nextCompletions");
+    }
+    List<Completion> batch = new ArrayList<>();
+    boolean interrupted = false;
+    lock.lock();
+    try {
+      requireOpen();
+    } catch (DriverException e) {
+      lock.unlock();
+      throw e;
+    }
+    draining++;
+    try {
+      long deadline = System.nanoTime() + timeoutNanos;
+      while (!woken && !closed && !deliverable()) {
+        long left = timeoutNanos < 0 ? Long.MAX_VALUE : deadline - System.nanoTime();
+        if (left <= 0) {
+          break;
+        }
+        try {
+          changed.awaitNanos(left);
+        } catch (InterruptedException e) {
+          interrupted = true; // Native code does not hear interrupts.
+        }
+      }
+      woken = false;
+      while (batch.size() < BATCH && deliverable()) {
+        batch.add(completions.removeFirst());
+        if (completionsHeld) {
+          completionsAllowed--;
+        }
+      }
+    } finally {
+      draining--;
+      changed.signalAll();
+      lock.unlock();
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+    for (Completion completion : batch) {
+      sink.completed(
+          completion.queueId,
+          completion.value,
+          completion.startNanos,
+          completion.endNanos,
+          completion.failure);
+    }
+    return batch.size();
+  }
+
+  private boolean deliverable() {
+    return !completions.isEmpty() && (!completionsHeld || completionsAllowed > 0);
+  }
+
+  @Override
+  public void wake() {
+    intercept("wake");
+    lock.lock();
+    try {
+      woken = true;
+      changed.signalAll();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // ---- execution
+
+  private void runByItself() {
+    while (true) {
+      lock.lock();
+      try {
+        while (!closing && stepAny() == null) {
+          changed.awaitUninterruptibly();
+        }
+        if (closing) {
+          return;
+        }
+      } finally {
+        lock.unlock();
+      }
+    }
+  }
+
+  private void runIfImmediate() {
+    if (mode == Mode.IMMEDIATE) {
+      while (stepAny() != null) {
+        // Until nothing is left that can run.
+      }
+    }
+  }
+
+  /**
+   * One step of one queue: of the oldest command buffer or, with a seed, of any. Null if none can.
+   */
+  private @Nullable ScriptedQueue stepAny() {
+    List<ScriptedQueue> candidates = runnableQueues();
+    if (candidates.isEmpty()) {
+      return null;
+    }
+    ScriptedQueue chosen = candidates.get(order == null ? 0 : order.nextInt(candidates.size()));
+    step(chosen);
+    return chosen;
+  }
+
+  private List<ScriptedQueue> runnableQueues() {
+    List<ScriptedQueue> runnable = new ArrayList<>();
+    for (ScriptedQueue queue : queues.values()) {
+      if (queue.runnable()) {
+        runnable.add(queue);
+      }
+    }
+    runnable.sort(Comparator.comparingLong(queue -> queue.pending.getFirst().commitNumber));
+    return runnable;
+  }
+
+  /**
+   * One operation of the oldest command buffer, or its completion. True if it was the completion.
+   */
+  private boolean step(ScriptedQueue queue) {
+    CommandBuffer commands = queue.pending.getFirst();
+    if (queue.held && !commands.started) {
+      queue.steps--;
+    }
+    commands.started = true;
+    CompletionFailure planned = queue.failuresToCome.poll();
+    if (planned != null) {
+      complete(queue, planned);
+      return true;
+    }
+    if (commands.next == commands.operations.size()) {
+      if (commands.startNanos == 0) {
+        commands.startNanos = clock.getAsLong();
+        commands.endNanos = commands.startNanos;
+      }
+      complete(queue, null);
+      return true;
+    }
+    Operation operation = commands.operations.get(commands.next);
+    if (operation instanceof Operation.Wait wait) {
+      CompletionFailure dependency = failureOf(wait);
+      if (dependency != null) {
+        complete(queue, dependency);
+        return true;
+      }
+    } else {
+      if (commands.startNanos == 0) {
+        commands.startNanos = clock.getAsLong();
+      }
+      execute(operation);
+      commands.endNanos = clock.getAsLong();
+    }
+    commands.next++;
+    return false;
+  }
+
+  private static void execute(Operation operation) {
+    if (operation instanceof Operation.Fill fill) {
+      fill.buffer().fill(fill.offset(), fill.length(), fill.value());
+    } else if (operation instanceof Operation.Copy copy) {
+      copy.target()
+          .memory
+          .put(copy.targetOffset(), copy.source().memory, copy.sourceOffset(), copy.length());
+    } else if (operation instanceof Operation.Execute run) {
+      run.program()
+          .run(run.buffers().stream().map(buffer -> buffer.view(0, buffer.bytes)).toList());
+    }
+  }
+
+  /** What a satisfied wait passes on: the first failure of the chain, or null. */
+  private static @Nullable CompletionFailure failureOf(Operation.Wait wait) {
+    ScriptedQueue awaited = wait.awaited();
+    CompletionFailure failure = awaited.failure;
+    if (failure == null || awaited.failed > wait.value()) {
+      return null;
+    }
+    boolean chained = failure.status() == Status.DEPENDENCY;
+    return new CompletionFailure(
+        Status.DEPENDENCY,
+        "waited for value " + wait.value() + " of queue " + awaited.id + ": " + failure.message(),
+        chained ? failure.causeQueueId() : awaited.id,
+        chained ? failure.causeValue() : awaited.failed);
+  }
+
+  private void complete(ScriptedQueue queue, @Nullable CompletionFailure failure) {
+    CommandBuffer commands = queue.pending.removeFirst();
+    if (queue.losesSignal) {
+      queue.losesSignal = false;
+      queue.unsignalled.addLast(commands);
+      changed.signalAll();
+      return;
+    }
+    if (queue.losesCompletion) {
+      queue.losesCompletion = false;
+    } else {
+      completions.addLast(
+          new Completion(
+              queue.id, commands.value, commands.startNanos, commands.endNanos, failure));
+    }
+    if (failure != null && queue.failed == 0) {
+      queue.failure = failure;
+      queue.failed = commands.value;
+    }
+    queue.unsignalled.forEach(CommandBuffer::dropUses);
+    queue.unsignalled.clear();
+    commands.dropUses();
+    queue.completed = commands.value;
+    changed.signalAll();
+  }
+
+  // ---- what the script may do and see
+
+  /** Runs an action of the script under the lock, and tells everyone. */
+  <T> T act(Supplier<T> action) {
+    lock.lock();
+    try {
+      T result = action.get();
+      changed.signalAll();
+      if (!closed) {
+        runIfImmediate();
+      }
+      return result;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  List<Long> runnableIds() {
+    return runnableQueues().stream().map(queue -> queue.id).toList();
+  }
+
+  ScriptedQueue byId(long queueId) {
+    ScriptedQueue queue = queuesById.get(queueId);
+    if (queue == null) {
+      throw new IllegalArgumentException("there is no queue with id " + queueId);
+    }
+    return queue;
+  }
+
+  ScriptedQueue byHandle(long handle) {
+    return queue(handle);
+  }
+
+  List<Long> queueIds() {
+    return queuesById.keySet().stream().sorted().toList();
+  }
+
+  /** One step; refuses a queue that cannot run. */
+  boolean stepById(long queueId) {
+    ScriptedQueue queue = byId(queueId);
+    if (!queue.runnable()) {
+      throw new IllegalStateException(
+          "queue " + queueId + " cannot run: " + (queue.pending.isEmpty() ? "idle" : "waiting"));
+    }
+    return step(queue);
+  }
+
+  boolean stepAnyOf(Random random) {
+    List<ScriptedQueue> runnable = runnableQueues();
+    if (runnable.isEmpty()) {
+      return false;
+    }
+    step(runnable.get(random.nextInt(runnable.size())));
+    return true;
+  }
+
+  boolean stepOldest() {
+    return stepAny() != null;
+  }
+
+  void setOrder(@Nullable Random order) {
+    this.order = order;
+  }
+
+  void setMemoryLimit(long bytes) {
+    memoryLimit = bytes;
+  }
+
+  void holdCompletions(boolean hold) {
+    completionsHeld = hold;
+    completionsAllowed = 0;
+  }
+
+  void allowCompletions(int count) {
+    completionsAllowed += count;
+  }
+
+  int liveBuffers() {
+    return buffers.size();
+  }
+
+  int liveExecutables() {
+    return executables.size();
+  }
+
+  boolean isClosed() {
+    return closed;
+  }
+
+  List<Violation> violations() {
+    return List.copyOf(violations);
+  }
+
+  void setInterceptor(String method, @Nullable Runnable action) {
+    if (action == null) {
+      interceptors.remove(method);
+    } else {
+      interceptors.put(method, action);
+    }
+  }
+
+  /** Waits for a state that other threads bring about. */
+  void awaitState(BooleanSupplier state) throws InterruptedException {
+    lock.lockInterruptibly();
+    try {
+      while (!state.getAsBoolean()) {
+        changed.await();
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // ---- checks
+
+  private interface QueueCall {
+    void on(ScriptedQueue queue);
+  }
+
+  /** A call that can wait for the device is about to. */
+  private void noteBlocking(String method) {
+    if (Thread.currentThread().isVirtual()) {
+      note(Rule.VIRTUAL_THREAD_BLOCKED, method + " by " + Thread.currentThread());
+    }
+  }
+
+  /** A call that the caller serialises per queue: two at once are noted. */
+  private void serialised(String method, long handle, QueueCall call) {
+    ScriptedQueue queue = queue(handle);
+    Thread self = Thread.currentThread();
+    Thread other = queue.inside.compareAndExchange(null, self);
+    if (other != null) {
+      note(
+          Rule.NOT_SERIALISED,
+          method + " on queue " + queue.id + " by " + self + " while " + other + " is inside");
+    }
+    try {
+      intercept(method);
+      lock.lock();
+      try {
+        call.on(queue);
+      } finally {
+        lock.unlock();
+      }
+    } finally {
+      if (other == null) {
+        queue.inside.set(null);
+      }
+    }
+  }
+
+  private void intercept(String method) {
+    Runnable interceptor = interceptors.get(method);
+    if (interceptor != null) {
+      interceptor.run();
+    }
+  }
+
+  private void note(Rule rule, String detail) {
+    violations.add(new Violation(rule, detail));
+  }
+
+  private void requireOpen() {
+    if (closed) {
+      throw refused(Status.INVALID_STATE, "the device is closed");
+    }
+  }
+
+  private ScriptedQueue queue(long handle) {
+    return live(queues, handle, "queue");
+  }
+
+  private ScriptedBuffer buffer(long handle) {
+    return live(buffers, handle, "buffer");
+  }
+
+  private <T> T live(Map<Long, T> objects, long handle, String kind) {
+    T object = objects.get(handle);
+    if (object == null) {
+      if (ended.contains(handle)) {
+        note(Rule.USED_AFTER_END, kind + " " + handle);
+        throw refused(Status.INVALID_ARGUMENT, "the " + kind + " has ended");
+      }
+      throw refused(
+          Status.INVALID_ARGUMENT,
+          handle == 0 ? "the " + kind + " is NULL" : "not a " + kind + " of this device");
+    }
+    return object;
+  }
+
+  private static void requireRange(String what, ScriptedBuffer buffer, long offset, long length) {
+    if (offset < 0 || length < 0 || length > buffer.bytes || offset > buffer.bytes - length) {
+      throw refused(
+          Status.INVALID_ARGUMENT,
+          what
+              + " of "
+              + Long.toUnsignedString(length)
+              + " bytes from "
+              + Long.toUnsignedString(offset)
+              + " in a buffer of "
+              + buffer.bytes);
+    }
+  }
+
+  private static long newHandle() {
+    return HANDLES.incrementAndGet();
+  }
+
+  private static DriverException refused(Status status, String message) {
+    return new DriverException(status, message);
+  }
+}
