@@ -1,9 +1,11 @@
 /** Streams, events, memory and graphs on one GPU, for many threads at once. */
 module dev.metalstreams.core {
+  requires com.fasterxml.jackson.core;
   requires transitive dev.metalstreams.bindings;
   requires static transitive org.jspecify;
 
   exports dev.metalstreams;
+  exports dev.metalstreams.safetensors;
 
   uses dev.metalstreams.driver.DriverProvider;
 }
