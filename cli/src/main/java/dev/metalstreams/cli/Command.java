@@ -1,0 +1,26 @@
+package dev.metalstreams.cli;
+
+import java.util.List;
+
+/** One command of the program. */
+interface Command {
+
+  /** The word on the command line. */
+  String name();
+
+  /** What it does, in a few words for the list of commands. */
+  String summary();
+
+  /** What it does, in a paragraph for its own help. */
+  String description();
+
+  /** Its options besides {@link CommonOptions}, in the order of the help. */
+  List<Parameter<?>> parameters();
+
+  /**
+   * Does it.
+   *
+   * @throws UsageException if what the user gave is wrong
+   */
+  ExitStatus run(Invocation invocation);
+}

@@ -1,0 +1,134 @@
+package dev.metalstreams.cli;
+
+import dev.metalstreams.Device;
+import dev.metalstreams.Setting;
+import dev.metalstreams.driver.DeviceInfo;
+import java.io.PrintStream;
+import java.util.List;
+
+/** {@code info}: what runs here, and how it is set. */
+final class InfoCommand implements Command {
+
+  @Override
+  public String name() {
+    return "info";
+  }
+
+  @Override
+  public String summary() {
+    return "shows the backend, the device and every setting with its source";
+  }
+
+  @Override
+  public String description() {
+    return """
+        Opens the device and shows what it is, what computes on it, which native library serves it, and every setting
+        with its value and where that came from.""";
+  }
+
+  @Override
+  public List<Parameter<?>> parameters() {
+    return List.of();
+  }
+
+  @Override
+  public ExitStatus run(Invocation invocation) {
+    try (Device device = Devices.open(invocation.values(), builder -> {})) {
+      if (invocation.json()) {
+        json(device).print(invocation.output().out());
+      } else {
+        print(device, invocation.output().out());
+      }
+    }
+    return ExitStatus.OK;
+  }
+
+  private static Json json(Device device) {
+    DeviceInfo info = device.info();
+    return new Json()
+        .put("version", Version.get())
+        .put("backend", info.backend())
+        .put(
+            "device",
+            new Json()
+                .put("name", info.name())
+                .put("family", info.family())
+                .put("unified_memory", info.unifiedMemory())
+                .put("recommended_bytes", info.recommendedBytes())
+                .put("max_buffer_bytes", info.maxBufferBytes())
+                .put("workers", info.workers())
+                .put("max_in_flight", info.maxInFlight()))
+        .put("math", info.math())
+        .put("pool", new Json().put("size", device.streams().size()))
+        .put("library", info.library())
+        .put("abi", info.abiVersion())
+        .put("build_id", info.buildId())
+        .put("settings", device.settings().all().stream().map(InfoCommand::json).toList())
+        .put(
+            "jvm",
+            new Json()
+                .put("version", Runtime.version().toString())
+                .put("name", System.getProperty("java.vm.name"))
+                .put("vendor", System.getProperty("java.vendor")))
+        .put(
+            "os",
+            new Json()
+                .put("name", System.getProperty("os.name"))
+                .put("version", System.getProperty("os.version"))
+                .put("arch", System.getProperty("os.arch")));
+  }
+
+  private static Json json(Setting setting) {
+    return new Json()
+        .put("name", setting.name())
+        .put("value", setting.value())
+        .put("source", setting.source())
+        .put("property", setting.property())
+        .put("environment", setting.environment())
+        .put("description", setting.description());
+  }
+
+  private static void print(Device device, PrintStream out) {
+    DeviceInfo info = device.info();
+    new Table()
+        .row("metalstreams", Version.get())
+        .row("backend", info.backend())
+        .row("device", info.name() + " (" + info.family() + ")")
+        .row("math", info.math())
+        .row("memory", memory(info))
+        .row("workers", info.workers() == 0 ? "on the device" : info.workers())
+        .row("in flight", "at most " + info.maxInFlight() + " command buffers per stream")
+        .row("pool", device.streams().size() + " streams")
+        .row("library", info.library())
+        .row("abi", info.abiVersion())
+        .row("build id", info.buildId())
+        .row("jvm", System.getProperty("java.vm.name") + " " + Runtime.version())
+        .row(
+            "os",
+            System.getProperty("os.name")
+                + " "
+                + System.getProperty("os.version")
+                + " "
+                + System.getProperty("os.arch"))
+        .print(out);
+    out.println();
+    Table settings = new Table().row("setting", "value", "source", "property", "environment");
+    for (Setting setting : device.settings().all()) {
+      settings.row(
+          setting.name(),
+          setting.value(),
+          setting.source(),
+          setting.property(),
+          setting.environment());
+    }
+    settings.print(out);
+  }
+
+  private static String memory(DeviceInfo info) {
+    return Figures.bytes(info.recommendedBytes())
+        + " recommended, "
+        + Figures.bytes(info.maxBufferBytes())
+        + " in one buffer"
+        + (info.unifiedMemory() ? ", unified" : "");
+  }
+}

@@ -1,0 +1,126 @@
+package dev.metalstreams.cli;
+
+import dev.metalstreams.DeviceUnavailableException;
+import dev.metalstreams.safetensors.SafetensorsException;
+import java.io.PrintStream;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/**
+ * The program: finds the command, runs it, and turns what goes wrong into one line and an exit
+ * status.
+ */
+public final class Main {
+  static final String PROGRAM = "metalstreams";
+
+  private Main() {}
+
+  /** Entry point. */
+  public static void main(String[] args) {
+    StopSignal stop = StopSignal.onShutdown();
+    ExitStatus status;
+    try {
+      status = run(List.of(args), commands(), Output.ofProcess(), stop);
+      System.out.flush();
+    } finally {
+      stop.ended();
+    }
+    System.exit(status.code());
+  }
+
+  /** Runs a command line without ending the JVM, as if nothing were a terminal. */
+  static int run(String[] args, PrintStream out, PrintStream err) {
+    return run(List.of(args), commands(), new Output(out, err, false), new StopSignal()).code();
+  }
+
+  /** The commands there are, in the order of the help. */
+  static List<Command> commands() {
+    return List.of(new InfoCommand(), new StressCommand(), new InferCommand());
+  }
+
+  static ExitStatus run(List<String> args, List<Command> commands, Output output, StopSignal stop) {
+    try {
+      return dispatch(args, commands, output, stop);
+    } catch (UsageException e) {
+      output.complain(OneLine.of(e));
+      return ExitStatus.BAD_USAGE;
+    }
+  }
+
+  private static ExitStatus dispatch(
+      List<String> args, List<Command> commands, Output output, StopSignal stop) {
+    if (args.isEmpty()) {
+      throw new UsageException(
+          "no command given; there are " + names(commands) + " (--help says more)");
+    }
+    String word = args.getFirst();
+    List<String> rest = args.subList(1, args.size());
+    return switch (word) {
+      case "--help", "-h", "help" -> {
+        Help.print(commands, output.out());
+        yield ExitStatus.OK;
+      }
+      case "--version" -> {
+        output.out().println(PROGRAM + " " + Version.get());
+        yield ExitStatus.OK;
+      }
+      default -> runCommand(find(word, commands), rest, output, stop);
+    };
+  }
+
+  private static Command find(String word, List<Command> commands) {
+    Optional<Command> command = commands.stream().filter(c -> c.name().equals(word)).findFirst();
+    return command.orElseThrow(
+        () ->
+            new UsageException(
+                (word.startsWith("-")
+                        ? "the command comes first, but '" + OneLine.of(word) + "' was found; "
+                        : "unknown command '" + OneLine.of(word) + "'; ")
+                    + "there are "
+                    + names(commands)));
+  }
+
+  private static String names(List<Command> commands) {
+    return commands.stream().map(Command::name).collect(Collectors.joining(", "));
+  }
+
+  private static ExitStatus runCommand(
+      Command command, List<String> words, Output output, StopSignal stop) {
+    List<Parameter<?>> parameters = new ArrayList<>(command.parameters());
+    parameters.addAll(CommonOptions.ALL);
+    Invocation invocation = new Invocation(Values.parse(parameters, words), output, stop);
+    if (invocation.values().has(CommonOptions.HELP)) {
+      Help.print(command, output.out());
+      return ExitStatus.OK;
+    }
+    try {
+      return command.run(invocation);
+    } catch (SafetensorsException e) {
+      throw new UsageException(OneLine.of(e), e);
+    } catch (DeviceUnavailableException e) {
+      return fail(ExitStatus.NO_BACKEND, "no usable backend: " + OneLine.of(e), e, invocation);
+    } catch (UsageException e) {
+      throw e;
+    } catch (RuntimeException | Error e) {
+      return fail(ExitStatus.CHECK_FAILED, OneLine.of(e.toString()), e, invocation);
+    }
+  }
+
+  private static ExitStatus fail(
+      ExitStatus status, String message, Throwable cause, Invocation invocation) {
+    if (invocation.json()) {
+      new Json()
+          .put("ok", false)
+          .put("backend", null)
+          .put("error", message)
+          .print(invocation.output().out());
+    }
+    invocation.output().complain(message);
+    if (invocation.verbose()) {
+      cause.printStackTrace(invocation.output().err());
+    }
+    return status;
+  }
+}

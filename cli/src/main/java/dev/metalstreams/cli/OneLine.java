@@ -1,0 +1,16 @@
+package dev.metalstreams.cli;
+
+/** Text that may come from anywhere, made fit for one line of a message. */
+final class OneLine {
+  private OneLine() {}
+
+  static String of(String text) {
+    return text.replaceAll("\\R+\\s*", " ").replaceAll("\\p{Cntrl}", "?").strip();
+  }
+
+  /** The message of a throwable, or its class where it has none. */
+  static String of(Throwable throwable) {
+    String message = throwable.getMessage();
+    return message == null ? throwable.getClass().getName() : of(message);
+  }
+}
