@@ -126,15 +126,15 @@ typedef struct mst_device_options {
 } mst_device_options;
 
 typedef struct mst_device_facts {
-  char name[128];               /* as the driver calls it */
-  char family[64];              /* GPU family, or the CPU architecture */
-  char math[256];               /* what computes matrix products, for people */
-  uint64_t recommended_bytes;   /* working set that does not swap */
-  uint64_t max_buffer_bytes;    /* largest single buffer */
-  uint32_t worker_count;        /* host: executing threads; metal: 0 */
-  uint32_t max_in_flight;       /* largest max_in_flight of mst_queue_create */
-  int32_t unified_memory;       /* 1: shared storage costs no copy */
-  int32_t reserved;             /* 0 */
+  char name[128];             /* as the driver calls it */
+  char family[64];            /* GPU family, or the CPU architecture */
+  char math[256];             /* what computes matrix products, for people */
+  uint64_t recommended_bytes; /* working set that does not swap */
+  uint64_t max_buffer_bytes;  /* largest single buffer */
+  uint32_t worker_count;      /* host: executing threads; metal: 0 */
+  uint32_t max_in_flight;     /* largest max_in_flight of mst_queue_create */
+  int32_t unified_memory;     /* 1: shared storage costs no copy */
+  int32_t reserved;           /* 0 */
 } mst_device_facts;
 
 typedef struct mst_device_memory_facts {
@@ -172,9 +172,9 @@ typedef struct mst_completion {
   uint64_t gpu_end_ns;
   uint64_t cause_queue_id; /* status DEPENDENCY: queue and value that failed first; else 0, 0 */
   uint64_t cause_value;
-  int32_t status;     /* MST_OK, EXECUTION, DEPENDENCY, OUT_OF_MEMORY or DEVICE_LOST */
-  int32_t reserved;   /* 0 */
-  char message[200];  /* "" when MST_OK */
+  int32_t status;    /* MST_OK, EXECUTION, DEPENDENCY, OUT_OF_MEMORY or DEVICE_LOST */
+  int32_t reserved;  /* 0 */
+  char message[200]; /* "" when MST_OK */
 } mst_completion;
 
 /* Takes up to `capacity` completions, oldest first, and writes their number; waits up to timeout_ns (< 0: without

@@ -1,0 +1,98 @@
+/*
+ * Copyright 2026 The Metal Streams authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/* Which library computes matrix products. */
+#include "blas.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "sgemm.h"
+
+/* Values of the CBLAS interface. */
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
+
+/* Below this many multiplications the built-in kernel beats the overhead of a library call (mst_bench). */
+static const int64_t LEAST_LIBRARY_WORK = 0;
+
+static void use_builtin(mst_blas *blas) {
+  blas->library = NULL;
+  blas->sgemm = NULL;
+  snprintf(blas->name, sizeof(blas->name), "built-in C kernel (%s)", mst_sgemm_variant());
+}
+
+/* A function of the library, through memcpy because ISO C has no cast from an object to a function pointer. */
+static void find(void *library, const char *name, void *out_function, size_t size) {
+  void *address = dlsym(library, name);
+  memcpy(out_function, &address, size);
+}
+
+int32_t mst_blas_open(mst_blas *blas, const char *path) {
+  if (path != NULL && strcmp(path, "builtin") == 0) {
+    use_builtin(blas);
+    return MST_OK;
+  }
+  bool system = path == NULL;
+  if (system) {
+#if defined(__APPLE__)
+    path = "/System/Library/Frameworks/Accelerate.framework/Accelerate";
+#else
+    use_builtin(blas);
+    return MST_OK;
+#endif
+  }
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library == NULL) {
+    if (system) {
+      use_builtin(blas);
+      return MST_OK;
+    }
+    const char *why = dlerror();
+    return mst_error(MST_ERROR_INVALID_ARGUMENT, "mst_device_open", "cannot load the math library %s: %s", path,
+                     why != NULL ? why : "no reason given");
+  }
+  find(library, "cblas_sgemm", &blas->sgemm, sizeof(blas->sgemm));
+  if (blas->sgemm == NULL) {
+    dlclose(library);
+    return mst_error(MST_ERROR_INVALID_ARGUMENT, "mst_device_open", "the math library %s has no cblas_sgemm", path);
+  }
+  blas->library = library;
+
+  /* Parallelism is the queues' business: a product is computed by the thread that runs its queue. */
+  void (*set_num_threads)(int) = NULL;
+  find(library, "openblas_set_num_threads", &set_num_threads, sizeof(set_num_threads));
+  char *(*get_config)(void) = NULL;
+  find(library, "openblas_get_config", &get_config, sizeof(get_config));
+  if (set_num_threads != NULL) {
+    set_num_threads(1);
+    snprintf(blas->name, sizeof(blas->name), "%s, 1 thread per call", get_config != NULL ? get_config() : "OpenBLAS");
+  } else {
+    const char *slash = strrchr(path, '/');
+    snprintf(blas->name, sizeof(blas->name), "%s", slash != NULL ? slash + 1 : path);
+  }
+  return MST_OK;
+}
+
+void mst_blas_close(mst_blas *blas) {
+  /* The library stays loaded: a BLAS has threads and thread-local state of its own, which an unload would pull away. */
+  blas->library = NULL;
+}
+
+bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b, float *c) {
+  bool fits = product->m <= INT_MAX && product->n <= INT_MAX && product->k <= INT_MAX;
+  if (blas->sgemm == NULL || !fits || product->m * product->n < LEAST_LIBRARY_WORK / product->k) {
+    return mst_sgemm(product, a, b, c);
+  }
+  int m = (int)product->m;
+  int n = (int)product->n;
+  int k = (int)product->k;
+  blas->sgemm(ROW_MAJOR, NO_TRANSPOSE, product->transpose_b ? TRANSPOSE : NO_TRANSPOSE, m, n, k, 1.0f, a, k, b,
+              product->transpose_b ? k : n, product->accumulate ? 1.0f : 0.0f, c, n);
+  return true;
+}

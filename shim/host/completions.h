@@ -1,0 +1,60 @@
+/*
+ * Copyright 2026 The Metal Streams authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef MST_HOST_COMPLETIONS_H
+#define MST_HOST_COMPLETIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mst.h"
+#include "platform.h"
+
+/* Where a failure began. */
+typedef struct mst_cause {
+  uint64_t queue_id;
+  uint64_t value; /* 0: no failure */
+} mst_cause;
+
+/* A completion as it is kept: mst_completion without its text. */
+typedef struct mst_completion_record {
+  uint64_t queue_id;
+  uint64_t value;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  mst_cause cause;
+  const char *reason; /* static text; NULL unless status is a failure other than MST_ERROR_DEPENDENCY */
+  int32_t status;
+} mst_completion_record;
+
+/* A thread in mst_device_next_completions. */
+typedef struct mst_drainer {
+  mst_parker parker;
+  struct mst_drainer *next;
+  bool queued;
+} mst_drainer;
+
+/* See completions.c. All fields are guarded by the scheduler's lock. */
+typedef struct mst_completions {
+  mst_completion_record *records; /* ring */
+  size_t capacity;                /* 0 or a power of two */
+  size_t first;
+  size_t count;
+  size_t reserved;
+  mst_drainer *drainers; /* parked, in no order */
+  uint32_t draining;     /* threads inside mst_device_next_completions */
+  uint32_t wakes;        /* calls that must return although there may be nothing */
+} mst_completions;
+
+/* Makes room for one more record, so that mst_completions_push cannot fail. False: out of memory. Lock held. */
+bool mst_completions_reserve(mst_device *device);
+
+/* Appends a record for which room was reserved. Lock held. */
+void mst_completions_push(mst_device *device, const mst_completion_record *record);
+
+/* Sends every drainer home. Lock held; the device is marked closed. */
+void mst_completions_close(mst_device *device);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * Copyright 2026 The Metal Streams authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef MST_HOST_DEVICE_H
+#define MST_HOST_DEVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "blas.h"
+#include "completions.h"
+#include "mst.h"
+#include "scheduler.h"
+
+/* First field of every object behind a handle: tells a handle of the wrong type, or one that was ended a moment ago. */
+enum mst_tag {
+  MST_TAG_DEVICE = 0x4d535444,
+  MST_TAG_QUEUE = 0x4d535451,
+  MST_TAG_BUFFER = 0x4d535442,
+  MST_TAG_GRAPH = 0x4d535447,
+  MST_TAG_EXECUTABLE = 0x4d535445,
+  MST_TAG_ENDED = 0x4d535400
+};
+
+/* False for NULL, too. */
+static inline bool mst_is(const void *object, uint32_t tag) {
+  return object != NULL && *(const uint32_t *)object == tag;
+}
+
+struct mst_device {
+  uint32_t tag;
+  atomic_uint references; /* the caller's handle, and one for each object of the device */
+  atomic_bool closed;     /* set under the scheduler's lock */
+  atomic_bool lost;       /* every command buffer fails from now on */
+
+  /* Constant once open. */
+  mst_blas blas;
+  uint64_t physical_bytes;
+  uint64_t max_buffer_bytes;
+
+  /* Memory of the buffers. */
+  atomic_uint_least64_t allocated_bytes;
+  atomic_uint_least64_t buffer_count;
+  atomic_uint_least64_t limit_bytes;
+
+  mst_scheduler scheduler;
+  mst_completions completions;
+};
+
+void mst_device_retain(mst_device *device);
+void mst_device_release(mst_device *device);
+
+#endif
