@@ -13,11 +13,14 @@ public final class FfmDriverProvider implements DriverProvider {
 
   @Override
   public Driver open(DriverOptions options) {
+    Platform platform = Platform.current();
+    Resources resources = Resources.ofClassPath();
     LibraryCache cache = LibraryCache.ofUser();
-    NativeLibrary library = NativeLibrary.load(options.backend(), options.libraryPath(), cache);
+    NativeLibrary library =
+        NativeLibrary.load(options.backend(), options.libraryPath(), platform, resources, cache);
     String math = options.mathLibrary();
     if (math.equals("auto")) {
-      Path packed = OpenBlas.place(Platform.current(), cache);
+      Path packed = OpenBlas.place(platform, resources, cache);
       return FfmDriver.open(library, options.workers(), packed == null ? null : packed.toString());
     }
     return FfmDriver.open(library, options.workers(), math);

@@ -75,7 +75,7 @@ record LibraryProbe(String backend, int abiVersion, String buildId, int devices)
   }
 
   /** The functions of the ABI. */
-  private static List<String> functions() {
+  static List<String> functions() {
     List<String> names = new ArrayList<>();
     for (Method method : mst_h.class.getDeclaredMethods()) {
       String name = method.getName();

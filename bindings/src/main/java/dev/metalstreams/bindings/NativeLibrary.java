@@ -34,12 +34,13 @@ record NativeLibrary(Path file, LibraryProbe probe) {
    * @param path of the library; "" for the packed one
    * @throws DriverException with a sentence saying what to do
    */
-  static synchronized NativeLibrary load(String backend, String path, LibraryCache cache) {
+  static synchronized NativeLibrary load(
+      String backend, String path, Platform platform, Resources resources, LibraryCache cache) {
     Request request = new Request(backend, path);
     if (loaded != null && request.equals(answered)) {
       return loaded;
     }
-    NativeLibrary library = choose(backend, path, Platform.current(), cache);
+    NativeLibrary library = choose(backend, path, platform, resources, cache);
     if (loaded == null) {
       link(library.file());
       loaded = library;
@@ -53,20 +54,21 @@ record NativeLibrary(Path file, LibraryProbe probe) {
   }
 
   /** Finds a library that fits. */
-  static NativeLibrary choose(String backend, String path, Platform platform, LibraryCache cache) {
+  static NativeLibrary choose(
+      String backend, String path, Platform platform, Resources resources, LibraryCache cache) {
     if (!List.of("auto", "host", "metal").contains(backend)) {
       throw new DriverException(
           Status.INVALID_ARGUMENT,
           "there is no backend '%s'; it is auto, host or metal".formatted(backend));
     }
     if (!path.isEmpty()) {
-      return atPath(backend, Path.of(path).toAbsolutePath());
+      return atPath(backend, Path.of(path).toAbsolutePath(), buildId(resources));
     }
     if (backend.equals("metal") && !platform.isMac()) {
       throw refused("the metal backend needs a Mac; choose the backend host or auto");
     }
     if (platform.isMac() && !backend.equals("host")) {
-      NativeLibrary metal = packed("metal", platform, cache);
+      NativeLibrary metal = packed("metal", platform, resources, cache);
       if (metal != null && metal.probe().devices() > 0) {
         return metal;
       }
@@ -78,7 +80,7 @@ record NativeLibrary(Path file, LibraryProbe probe) {
                 : "this Mac has no usable Metal device; choose the backend host or auto");
       }
     }
-    NativeLibrary host = packed("host", platform, cache);
+    NativeLibrary host = packed("host", platform, resources, cache);
     if (host == null) {
       throw refused(
           "no native library for %s is on the class path; add metalstreams-shim with classifier natives-%s, or give the library's path"
@@ -87,8 +89,8 @@ record NativeLibrary(Path file, LibraryProbe probe) {
     return host;
   }
 
-  private static NativeLibrary atPath(String backend, Path file) {
-    NativeLibrary library = new NativeLibrary(file, LibraryProbe.of(file, buildId()));
+  private static NativeLibrary atPath(String backend, Path file, String buildId) {
+    NativeLibrary library = new NativeLibrary(file, LibraryProbe.of(file, buildId));
     if (!backend.equals("auto") && !backend.equals(library.probe().backend())) {
       throw refused(
           "%s serves the backend %s, not %s".formatted(file, library.probe().backend(), backend));
@@ -100,26 +102,26 @@ record NativeLibrary(Path file, LibraryProbe probe) {
   }
 
   private static @Nullable NativeLibrary packed(
-      String backend, Platform platform, LibraryCache cache) {
+      String backend, Platform platform, Resources resources, LibraryCache cache) {
     String name = platform.libraryName(backend);
     String resource = "META-INF/native/" + platform + "/" + name;
-    URL source = PackedFile.find(resource);
-    URL hash = PackedFile.find(resource + ".sha256");
+    URL source = resources.find(resource);
+    URL hash = resources.find(resource + ".sha256");
     if (source == null || hash == null) {
       return null;
     }
-    PackedFile packed = new PackedFile(name, source, PackedFile.text(hash));
+    PackedFile packed = new PackedFile(name, source, Resources.text(hash));
     Path file = cache.place(List.of(packed)).resolve(name);
-    return new NativeLibrary(file, LibraryProbe.of(file, buildId()));
+    return new NativeLibrary(file, LibraryProbe.of(file, buildId(resources)));
   }
 
   /** Of the sources that this build is made of. */
-  static String buildId() {
-    URL resource = PackedFile.find("META-INF/metalstreams/build-id");
+  static String buildId(Resources resources) {
+    URL resource = resources.find("META-INF/metalstreams/build-id");
     if (resource == null) {
       throw refused("metalstreams-shim is not on the class path; add it");
     }
-    return PackedFile.text(resource);
+    return Resources.text(resource);
   }
 
   private static void link(Path file) {

@@ -42,9 +42,10 @@ final class OpenBlas {
    *
    * @return path of the library; null if none is packed for this platform
    */
-  static synchronized @Nullable Path place(Platform platform, LibraryCache cache) {
+  static synchronized @Nullable Path place(
+      Platform platform, Resources resources, LibraryCache cache) {
     if (placed == null) {
-      List<PackedFile> files = packed(platform);
+      List<PackedFile> files = packed(platform, resources);
       if (!files.isEmpty()) {
         Path directory = cache.place(files);
         loadDependencies(directory, files);
@@ -55,12 +56,12 @@ final class OpenBlas {
   }
 
   /** The packed libraries in the order of loading; none if the platform or the jar is not there. */
-  static List<PackedFile> packed(Platform platform) {
+  static List<PackedFile> packed(Platform platform, Resources resources) {
     String folder = folder(platform);
     Map<String, String> known = knownHashes();
     List<PackedFile> files = new ArrayList<>();
     for (String library : LIBRARIES) {
-      URL source = PackedFile.find(folder + library);
+      URL source = resources.find(folder + library);
       if (source != null) {
         String hash = known.get(folder + library);
         if (hash == null || !release(source, folder + library).equals(RELEASE)) {
@@ -79,12 +80,13 @@ final class OpenBlas {
   }
 
   private static Map<String, String> knownHashes() {
-    URL list = PackedFile.find("META-INF/metalstreams/openblas-" + RELEASE + ".sha256");
+    URL list =
+        Resources.ofClassPath().find("META-INF/metalstreams/openblas-" + RELEASE + ".sha256");
     if (list == null) {
       throw new AssertionError("part of this module");
     }
     Map<String, String> hashes = new HashMap<>();
-    for (String line : PackedFile.text(list).lines().toList()) {
+    for (String line : Resources.text(list).lines().toList()) {
       int gap = line.indexOf("  ");
       hashes.put(line.substring(gap + 2), line.substring(0, gap));
     }
