@@ -440,6 +440,10 @@ public final class DeviceStream {
       if (timeline.current() == null) {
         return;
       }
+      if (open && openOperations == 0) { // its only operation was refused
+        driver.discard(queue, timeline.submitted() + 1);
+        open = false;
+      }
       if (open || timeline.completed() < timeline.submitted()) {
         throw new IllegalStateException(
             name + " still has work under way: synchronize it before the reset");

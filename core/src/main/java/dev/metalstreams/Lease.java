@@ -42,7 +42,7 @@ public final class Lease implements AutoCloseable {
   @Override
   public void close() {
     if (open.compareAndSet(true, false) && exclusive) {
-      pool.giveBack(stream);
+      pool.giveBack(stream.index());
     }
   }
 }

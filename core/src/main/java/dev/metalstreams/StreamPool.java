@@ -223,7 +223,15 @@ public final class StreamPool {
     } finally {
       unlock();
     }
-    return index >= 0 ? new Lease(this, stream(index), true) : new Lease(this, next(), false);
+    if (index < 0) {
+      return new Lease(this, next(), false);
+    }
+    try {
+      return new Lease(this, stream(index), true);
+    } catch (RuntimeException e) {
+      giveBack(index); // the stream could not be made
+      throw e;
+    }
   }
 
   private StreamPoolExhaustedException exhausted(Exhaustion policy, Duration timeout) {
@@ -256,10 +264,10 @@ public final class StreamPool {
     return -1;
   }
 
-  void giveBack(DeviceStream stream) {
+  void giveBack(int index) {
     lock();
     try {
-      leased[stream.index()] = false;
+      leased[index] = false;
       freed.signalAll();
     } finally {
       unlock();

@@ -1,0 +1,331 @@
+package dev.metalstreams;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Script;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** The timeline alone, on a driver that the test runs by hand. */
+@Timeout(30)
+class TimelineTest {
+  private static final long FOREVER = -1;
+
+  private final Script script = Script.manual();
+  private final Driver driver = script.driver();
+  private final long queue = driver.createQueue(1, "", 64);
+  private final Timeline timeline = timeline(TimeUnit.SECONDS.toNanos(25));
+
+  private Timeline timeline(long watchdogNanos) {
+    return new Timeline(driver, queue, "stream 3", 3, watchdogNanos);
+  }
+
+  private long submit() {
+    long value = timeline.submitted() + 1;
+    driver.begin(queue, value);
+    driver.commit(queue, value, 0);
+    timeline.submitted(value);
+    return value;
+  }
+
+  private int drain() {
+    return driver.nextCompletions(
+        (id, value, start, end, failure) ->
+            timeline.complete(
+                value,
+                new Timeline.GpuTimes(start, end),
+                failure == null
+                    ? null
+                    : timeline.failure(value, failure.status(), failure.message(), null)),
+        0);
+  }
+
+  /** What a stream does, once the value is submitted. */
+  private static void await(Timeline timeline, long value, long timeoutNanos) {
+    timeline.awaitReached(value, timeoutNanos);
+    timeline.throwIfFailed(value);
+  }
+
+  @Test
+  void beginsDone() {
+    assertThat(timeline.submitted()).isZero();
+    assertThat(timeline.completed()).isZero();
+    assertThat(timeline.reached(0)).isTrue();
+    assertThat(timeline.reached(1)).isFalse();
+    await(timeline, 0, 0);
+  }
+
+  @Test
+  void seesTheDeviceWithoutTheCompletionThread() {
+    submit();
+    submit();
+    assertThat(timeline.reached(1)).isFalse();
+    script.run(1);
+    assertThat(timeline.reached(1)).isTrue();
+    assertThat(timeline.reached(2)).isFalse();
+    await(timeline, 1, 0);
+    assertThat(timeline.completed()).isEqualTo(1);
+  }
+
+  @Test
+  void doesNotPassAFailureThatItDoesNotKnowYet() {
+    submit();
+    submit();
+    script.run(1);
+    script.fail(1, Status.EXECUTION, "page fault");
+    script.run(1);
+    assertThat(driver.completedValue(queue)).isEqualTo(2);
+    assertThat(timeline.reached(2)).as("the failure has not been told").isFalse();
+    drain();
+    assertThat(timeline.reached(2)).isTrue();
+    await(timeline, 1, 0);
+    assertThatExceptionOfType(StreamFailedException.class)
+        .isThrownBy(() -> await(timeline, 2, 0))
+        .withMessageContaining("stream 3")
+        .withMessageContaining("page fault");
+  }
+
+  @Test
+  void neverGoesBack() {
+    submit();
+    submit();
+    script.runAll();
+    assertThat(timeline.reached(2)).isTrue();
+    drain(); // tells 1, then 2
+    assertThat(timeline.completed()).isEqualTo(2);
+    assertThat(timeline.reached(1)).isTrue();
+  }
+
+  @Test
+  void wakesEveryWaiterOfAValue() throws Exception {
+    long value = submit();
+    List<Background<Boolean>> waiters = new ArrayList<>();
+    for (int i = 0; i < 4; i++) {
+      waiters.add(Background.run(() -> await(timeline, value, FOREVER)).untilParked());
+      waiters.add(Background.runVirtually(() -> await(timeline, value, FOREVER)).untilParked());
+    }
+    assertThat(waiters).noneMatch(Background::over);
+    script.run(1);
+    drain();
+    for (Background<Boolean> waiter : waiters) {
+      waiter.get();
+    }
+  }
+
+  @Test
+  void wakesNobodyEarly() throws Exception {
+    long first = submit();
+    long second = submit();
+    Background<Boolean> early = Background.run(() -> await(timeline, first, FOREVER)).untilParked();
+    Background<Boolean> late = Background.run(() -> await(timeline, second, FOREVER)).untilParked();
+    script.run(1);
+    drain();
+    early.get();
+    assertThat(late.untilParked().over()).isFalse();
+    script.run(1);
+    drain();
+    late.get();
+  }
+
+  @Test
+  void losesNoWakeUpBetweenLookingAndWaiting() throws Exception {
+    for (int round = 0; round < 300; round++) {
+      long value = submit();
+      Background<Boolean> waiter = Background.run(() -> await(timeline, value, FOREVER));
+      script.run(1);
+      drain();
+      waiter.get();
+    }
+  }
+
+  @Test
+  void waitsInTheDriverWhereItCan() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Timeline on =
+        new Timeline(waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25));
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter = Background.run(() -> await(on, 1, FOREVER)).untilParked();
+    waiting.run(1);
+    waiter.get(); // without any completion thread
+    assertThat(waiting.violations()).isEmpty();
+  }
+
+  @Test
+  void endsAWaitAfterItsTime() {
+    long value = submit();
+    assertThatExceptionOfType(WaitTimeoutException.class)
+        .isThrownBy(() -> await(timeline, value, 0))
+        .withMessageContaining("stream 3");
+    assertThatExceptionOfType(WaitTimeoutException.class)
+        .isThrownBy(() -> await(timeline, value, 1000))
+        .withMessageContaining("did not reach 1");
+    script.run(1);
+    await(timeline, value, 0);
+  }
+
+  @Test
+  void endsAWaitWithoutProgress() {
+    Timeline watched = timeline(TimeUnit.MILLISECONDS.toNanos(1));
+    driver.begin(queue, 1);
+    driver.commit(queue, 1, 0);
+    watched.submitted(1);
+    assertThatExceptionOfType(WaitTimeoutException.class)
+        .isThrownBy(() -> await(watched, 1, FOREVER))
+        .withMessageContaining("wait.watchdog.ms")
+        .withMessageContaining("submitted 1, completed 0");
+  }
+
+  @Test
+  void hearsAnInterruptAndKeepsTheFlag() throws Exception {
+    long value = submit();
+    for (boolean virtual : new boolean[] {false, true}) {
+      Background.Work wait =
+          () -> {
+            assertThatExceptionOfType(WaitInterruptedException.class)
+                .isThrownBy(() -> await(timeline, value, FOREVER));
+            assertThat(Thread.currentThread().isInterrupted()).isTrue();
+          };
+      Background<Boolean> waiter = virtual ? Background.runVirtually(wait) : Background.run(wait);
+      waiter.untilParked().thread().interrupt();
+      waiter.get();
+    }
+    script.run(1);
+    drain();
+    assertThat(timeline.completed()).isEqualTo(1);
+  }
+
+  @Test
+  void hearsAnInterruptInTheDriver() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Timeline on =
+        new Timeline(waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25));
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter =
+        Background.run(
+                () -> {
+                  assertThatExceptionOfType(WaitInterruptedException.class)
+                      .isThrownBy(() -> await(on, 1, FOREVER));
+                  assertThat(Thread.currentThread().isInterrupted()).isTrue();
+                })
+            .untilParked();
+    waiter.thread().interrupt();
+    waiter.get();
+  }
+
+  @Test
+  void runsActionsOnceWhenTheirValueIsReached() {
+    List<Long> ran = new ArrayList<>();
+    submit();
+    submit();
+    timeline.whenReached(2, () -> ran.add(2L));
+    timeline.whenReached(1, () -> ran.add(1L));
+    assertThat(ran).isEmpty();
+    script.run(1);
+    drain();
+    assertThat(ran).containsExactly(1L);
+    script.run(1);
+    drain();
+    assertThat(ran).containsExactly(1L, 2L);
+    timeline.whenReached(1, () -> ran.add(10L));
+    assertThat(ran).containsExactly(1L, 2L, 10L);
+  }
+
+  @Test
+  void endsEveryWaitWhenItEnds() throws Exception {
+    long value = submit();
+    List<String> ran = new ArrayList<>();
+    timeline.whenReached(value, () -> ran.add("action"));
+    Background<Boolean> waiter =
+        Background.run(
+                () ->
+                    assertThatExceptionOfType(DeviceClosedException.class)
+                        .isThrownBy(() -> await(timeline, value, FOREVER)))
+            .untilParked();
+    timeline.end(new DeviceClosedException("the end"));
+    waiter.get();
+    assertThat(ran).containsExactly("action");
+    assertThatExceptionOfType(DeviceClosedException.class)
+        .isThrownBy(() -> await(timeline, value, 0));
+    await(timeline, 0, 0);
+  }
+
+  @Test
+  void failuresCoverWhatCameAfterThemUntilTheReset() {
+    submit();
+    submit();
+    script.run(1);
+    script.fail(1, Status.EXECUTION, "first");
+    script.run(1);
+    submit();
+    script.run(1);
+    drain();
+    assertThat(timeline.failureAt(1)).isNull();
+    assertThat(timeline.failureAt(2)).isNotNull();
+    assertThat(timeline.failureAt(3)).isSameAs(timeline.failureAt(2));
+    assertThat(timeline.current()).isSameAs(timeline.failureAt(2));
+    driver.resetQueue(queue);
+    timeline.reset();
+    assertThat(timeline.current()).isNull();
+    assertThat(timeline.failureAt(3)).as("late waiters still learn it").isNotNull();
+    submit();
+    script.runAll();
+    drain();
+    await(timeline, 4, 0);
+    assertThat(timeline.failureAt(4)).isNull();
+    script.fail(1, Status.EXECUTION, "second");
+    submit();
+    script.runAll();
+    drain();
+    assertThat(timeline.failureAt(5)).isNotNull().hasMessageContaining("second");
+    assertThat(timeline.failureAt(3)).isNotNull().hasMessageContaining("first");
+  }
+
+  @Test
+  void everyWaiterGetsTheFailureWithAStackOfItsOwn() throws Exception {
+    long value = submit();
+    Background.Work wait =
+        () ->
+            assertThatExceptionOfType(StreamFailedException.class)
+                .isThrownBy(() -> await(timeline, value, FOREVER))
+                .satisfies(
+                    failure -> {
+                      assertThat(failure.status()).isEqualTo(Status.EXECUTION);
+                      assertThat(failure.value()).isEqualTo(1);
+                      assertThat(failure.streamIndex()).isEqualTo(3);
+                      assertThat(failure.getCause()).isSameAs(timeline.failureAt(1));
+                    });
+    Background<Boolean> one = Background.run(wait).untilParked();
+    Background<Boolean> two = Background.runVirtually(wait).untilParked();
+    script.fail(1, Status.EXECUTION, "page fault");
+    script.run(1);
+    drain();
+    one.get();
+    two.get();
+  }
+
+  @Test
+  void givesTheQueueBackOnceNobodyLooks() {
+    submit();
+    script.runAll();
+    drain();
+    timeline.end(new DeviceClosedException("the end"));
+    timeline.destroyQueue();
+    timeline.destroyQueue();
+    assertThat(script.queues()).isEmpty();
+    assertThat(timeline.reached(1)).isTrue();
+    assertThat(timeline.reached(2)).isFalse();
+    assertThat(script.violations()).isEmpty();
+  }
+}
