@@ -5,20 +5,29 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.metalstreams.script.Script;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import java.util.logging.Handler;
+import java.util.logging.Level;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Timeout;
 
 /**
  * Opens devices on scripted drivers, with the lock order checked, and looks after every test that
- * no rule of the driver was broken and nothing was leaked.
+ * no rule of the driver was broken, nothing was leaked and no error was logged.
  */
 @Timeout(30)
 abstract class CoreTest {
+  private static final Logger LOGGER = Logger.getLogger("dev.metalstreams");
+
   private record Opened(Script script, Device device) {}
 
   private final List<Opened> opened = new ArrayList<>();
+  private final Complaints complaints = new Complaints();
 
   final Device open(Script script) {
     return open(script, builder -> builder);
@@ -28,6 +37,40 @@ abstract class CoreTest {
     Device device = with.apply(Device.builder().driver(script.provider()).debug(true)).open();
     opened.add(new Opened(script, device));
     return device;
+  }
+
+  /**
+   * What the core logged as an error, such as a call that the driver refused where no caller is
+   * told.
+   */
+  private static final class Complaints extends Handler {
+    private final List<String> messages = Collections.synchronizedList(new ArrayList<>());
+
+    @Override
+    public void publish(LogRecord complaint) {
+      if (complaint.getLevel().intValue() >= Level.SEVERE.intValue()) {
+        messages.add(complaint.getMessage());
+      }
+    }
+
+    @Override
+    public void flush() {}
+
+    @Override
+    public void close() {}
+  }
+
+  @BeforeEach
+  void listenForComplaints() {
+    LOGGER.setUseParentHandlers(false);
+    LOGGER.addHandler(complaints);
+  }
+
+  /** What was logged as an error so far; taken away. */
+  final List<String> takeComplaints() {
+    List<String> taken = List.copyOf(complaints.messages);
+    complaints.messages.clear();
+    return taken;
   }
 
   /** For tests that break something on purpose: nothing is checked afterwards. */
@@ -46,6 +89,8 @@ abstract class CoreTest {
       assertThat(each.script.queues()).as("leaked queues").isEmpty();
       assertThat(each.script.closed()).as("driver closed").isTrue();
     }
+    LOGGER.removeHandler(complaints);
+    assertThat(complaints.messages).as("errors in the log").isEmpty();
   }
 
   /** The first byte, without a wait. */

@@ -490,7 +490,6 @@ class DeviceStreamTest extends CoreTest {
     Device device = open(Script.immediate());
     DeviceStream stream = device.streams().current();
     DeviceBuffer buffer = device.allocate(8);
-    DeviceEvent before = stream.record();
     device.close();
     for (Background.Work work :
         List.<Background.Work>of(

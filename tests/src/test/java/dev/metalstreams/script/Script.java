@@ -175,6 +175,13 @@ public final class Script {
         });
   }
 
+  /**
+   * The test is over: holds and interceptions end, and what is committed runs, now and from now on.
+   */
+  public void letRun() {
+    change(driver::letRun);
+  }
+
   /** From now on, which queue goes next is drawn; for devices that run by themselves. */
   public void seed(long seed) {
     change(() -> driver.setOrder(new Random(seed)));

@@ -113,7 +113,7 @@ final class ScriptedDriver implements Driver {
   private final List<Violation> violations = Collections.synchronizedList(new ArrayList<>());
   private final Map<String, Runnable> interceptors = new ConcurrentHashMap<>();
 
-  private final Mode mode;
+  private volatile Mode mode;
   private final boolean canAwait;
   private final LongSupplier clock;
   private @Nullable Random order;
@@ -868,6 +868,16 @@ final class ScriptedDriver implements Driver {
       return result;
     } finally {
       lock.unlock();
+    }
+  }
+
+  /** From now on, committing threads run all there is. */
+  void letRun() {
+    mode = Mode.IMMEDIATE;
+    interceptors.clear();
+    holdCompletions(false);
+    for (ScriptedQueue queue : queues.values()) {
+      queue.held = false;
     }
   }
 
