@@ -3,9 +3,9 @@ package dev.metalstreams.cli;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What went wrong, from all threads: counted in full, told in part. */
+/** What went wrong, from all threads: counted in full, told as far as somebody would read. */
 final class Findings {
-  private static final int TOLD = 20;
+  private static final int ENOUGH = 20;
 
   private final List<String> told = new ArrayList<>();
   private final List<Throwable> causes = new ArrayList<>();
@@ -24,6 +24,12 @@ final class Findings {
     tell(sentence);
   }
 
+  /** A fault in the accounts at the end: told in any case, however much was found before. */
+  synchronized void inTheEnd(String sentence) {
+    errors++;
+    told.add(sentence);
+  }
+
   /** A throwable that nobody expected. */
   synchronized void error(String where, Throwable cause) {
     errors++;
@@ -33,7 +39,7 @@ final class Findings {
   }
 
   private boolean tell(String sentence) {
-    return told.size() < TOLD && told.add(sentence);
+    return told.size() < ENOUGH && told.add(sentence);
   }
 
   synchronized long mismatches() {
@@ -49,12 +55,12 @@ final class Findings {
     return mismatches + errors == 0;
   }
 
-  /** The first of them, as sentences. */
+  /** Those that are told, as sentences. */
   synchronized List<String> told() {
     return List.copyOf(told);
   }
 
-  /** Prints the first of them, one line each. */
+  /** Prints those that are told, one line each. */
   synchronized void print(Output output, boolean stackTraces) {
     told.forEach(output::complain);
     long untold = mismatches + errors - told.size();

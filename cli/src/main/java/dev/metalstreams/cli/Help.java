@@ -1,18 +1,10 @@
 package dev.metalstreams.cli;
 
-import java.io.IOException;
 import java.io.PrintStream;
-import java.io.UncheckedIOException;
-import java.util.Comparator;
 import java.util.List;
-import org.apache.commons.cli.Options;
-import org.apache.commons.cli.help.HelpFormatter;
-import org.apache.commons.cli.help.TextHelpAppendable;
 
 /** The help of the program and of each command. */
 final class Help {
-  private static final int WIDTH = 110;
-
   private Help() {}
 
   static void print(List<Command> commands, PrintStream out) {
@@ -22,7 +14,7 @@ final class Help {
     out.println();
     out.println("Commands:");
     Table table = new Table();
-    commands.forEach(command -> table.row(" ", command.name(), command.summary()));
+    commands.forEach(command -> table.row("  " + command.name(), command.summary()));
     table.print(out);
     out.println();
     out.println("Options of every command:");
@@ -50,20 +42,12 @@ final class Help {
   }
 
   private static void printOptions(List<Parameter<?>> parameters, PrintStream out) {
-    TextHelpAppendable target = new TextHelpAppendable(out);
-    target.setMaxWidth(WIDTH);
-    HelpFormatter formatter =
-        HelpFormatter.builder()
-            .setShowSince(false)
-            .setHelpAppendable(target)
-            .setComparator(Comparator.comparingInt(option -> 0)) // They stay as they were declared.
-            .get();
-    Options options = new Options();
-    parameters.forEach(parameter -> options.addOption(parameter.option()));
-    try {
-      formatter.printOptions(options);
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // A PrintStream throws none.
+    Table table = new Table();
+    for (Parameter<?> parameter : parameters) {
+      table.row(
+          "  --" + parameter.name() + " " + parameter.placeholder(),
+          parameter.option().getDescription());
     }
+    table.print(out);
   }
 }

@@ -19,7 +19,12 @@ final class InferCommand implements Command {
       Parameter.file(
           "model", "model, a safetensors file (default: the digit classifier that ships)");
   private static final Parameter<String> ARCH =
-      Parameter.choice("arch", "mlp", "architecture of the model", "mlp", "transformer");
+      Parameter.choice(
+          "arch",
+          "mlp",
+          "architecture of the model; transformer is not supported yet",
+          "mlp",
+          "transformer");
   private static final Parameter<Path> INPUT =
       Parameter.file("input", "samples, a safetensors file (default: the digits that ship)");
   private static final Parameter<Long> THREADS =
@@ -146,6 +151,7 @@ final class InferCommand implements Command {
       Tally total = new Tally();
       if (ended) { // Else threads hang, and nothing may be closed under them or read from them.
         tallies.forEach(total::add);
+        weights.forEach(Tensor::close);
         Devices.close(device, findings);
       }
       return conclude(total, seconds);
@@ -175,7 +181,8 @@ final class InferCommand implements Command {
     private ExitStatus conclude(Tally total, double seconds) {
       boolean stopped = invocation.stop().requested() && total.samples < samples.count();
       if (!stopped && total.samples != samples.count()) {
-        findings.error("only " + total.samples + " of " + samples.count() + " samples came back");
+        findings.inTheEnd(
+            "only " + total.samples + " of " + samples.count() + " samples came back");
       }
       if (total.outside > 0) {
         findings.mismatch(

@@ -15,6 +15,10 @@ import java.util.stream.Collectors;
 public final class Main {
   static final String PROGRAM = "metalstreams";
 
+  private static final String BACKEND_HINT =
+      "--backend host runs on the CPU of any supported machine; the setting metalstreams.library (METALSTREAMS_LIBRARY)"
+          + " names the native library, and unset, the packed one is taken";
+
   private Main() {}
 
   /** Entry point. */
@@ -99,28 +103,28 @@ public final class Main {
       return command.run(invocation);
     } catch (SafetensorsException e) {
       throw new UsageException(OneLine.of(e), e);
-    } catch (DeviceUnavailableException e) {
-      return fail(ExitStatus.NO_BACKEND, "no usable backend: " + OneLine.of(e), e, invocation);
     } catch (UsageException e) {
       throw e;
+    } catch (DeviceUnavailableException e) {
+      fail("no usable backend: " + OneLine.of(e), Optional.of(BACKEND_HINT), e, invocation);
+      return ExitStatus.NO_BACKEND;
     } catch (RuntimeException | Error e) {
-      return fail(ExitStatus.CHECK_FAILED, OneLine.of(e.toString()), e, invocation);
+      fail(OneLine.of(e.toString()), Optional.empty(), e, invocation);
+      return ExitStatus.CHECK_FAILED;
     }
   }
 
-  private static ExitStatus fail(
-      ExitStatus status, String message, Throwable cause, Invocation invocation) {
+  private static void fail(
+      String message, Optional<String> hint, Throwable cause, Invocation invocation) {
     if (invocation.json()) {
-      new Json()
-          .put("ok", false)
-          .put("backend", null)
-          .put("error", message)
-          .print(invocation.output().out());
+      Json json = new Json().put("ok", false).put("backend", null).put("error", message);
+      hint.ifPresent(text -> json.put("hint", text));
+      json.print(invocation.output().out());
     }
     invocation.output().complain(message);
+    hint.ifPresent(invocation.output()::complain);
     if (invocation.verbose()) {
       cause.printStackTrace(invocation.output().err());
     }
-    return status;
   }
 }

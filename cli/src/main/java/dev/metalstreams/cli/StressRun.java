@@ -154,7 +154,7 @@ final class StressRun {
     }
     long leaked = device.memory().allocated() - heldBefore;
     if (leaked != 0) {
-      findings.error(
+      findings.inTheEnd(
           "memory leaks: "
               + leaked
               + " bytes are still allocated although every buffer was closed");
@@ -202,16 +202,16 @@ final class StressRun {
   private void account(long operations, long refused, long failed) {
     long accounted = operations + refused + failed;
     if (plan.duration().isEmpty() && !stop.requested() && accounted != plan.jobs()) {
-      findings.error(
+      findings.inTheEnd(
           "work is lost: of " + plan.jobs() + " jobs only " + accounted + " came to an end");
     }
     if (refused > 0 && plan.threads() < device.streams().size()) {
       // Each worker holds one lease at a time, and every stream but the first can be leased.
-      findings.error(
+      findings.inTheEnd(
           refused + " jobs were refused a stream although there are more streams than threads");
     }
     if (operations == 0 && !stop.requested() && findings.none()) {
-      findings.error(
+      findings.inTheEnd(
           "nothing ran" + (refused > 0 ? ": all " + refused + " jobs were refused a stream" : ""));
     }
   }

@@ -55,6 +55,7 @@ final class StressWorker implements Runnable {
   private final Histogram latencies = newHistogram();
   private final BitSet streams = new BitSet();
   private final Map<JobKind, Long> kinds = new EnumMap<>(JobKind.class);
+  private int dealt;
   private long jobs;
   private long operations;
   private long refused;
@@ -161,6 +162,10 @@ final class StressWorker implements Runnable {
   private void perform(DeviceStream stream) {
     streams.set(stream.index());
     JobKind kind = nextKind();
+    DeviceStream consumer = kind == JobKind.HAND_OVER ? consumerFor(stream) : stream;
+    if (kind == JobKind.HAND_OVER && consumer.index() == stream.index()) {
+      kind = JobKind.PLAIN; // There is nobody to hand over to.
+    }
     int caseNumber = random.nextInt(workload.cases());
     if (kind == JobKind.FILL_AND_COPY) {
       fillAndCopy(stream);
@@ -168,7 +173,7 @@ final class StressWorker implements Runnable {
     long begin = System.nanoTime();
     switch (kind) {
       case PLAIN, FILL_AND_COPY -> plain(stream, caseNumber);
-      case HAND_OVER -> handOver(stream, caseNumber);
+      case HAND_OVER -> handOver(stream, consumer, caseNumber);
       case CLOSED_IN_FLIGHT -> closeInFlight(stream, caseNumber);
       case EVENT -> event(stream, caseNumber);
     }
@@ -180,11 +185,11 @@ final class StressWorker implements Runnable {
 
   /** Deals all kinds in random order before any comes again. */
   private JobKind nextKind() {
-    int dealt = (int) (jobs % deck.length);
     int pick = dealt + random.nextInt(deck.length - dealt);
     JobKind kind = deck[pick];
     deck[pick] = deck[dealt];
     deck[dealt] = kind;
+    dealt = (dealt + 1) % deck.length;
     return kind;
   }
 
@@ -223,8 +228,7 @@ final class StressWorker implements Runnable {
     }
   }
 
-  private void handOver(DeviceStream producer, int caseNumber) {
-    DeviceStream consumer = consumerFor(producer);
+  private void handOver(DeviceStream producer, DeviceStream consumer, int caseNumber) {
     try (Tensor received = device.empty(DType.F32, workload.resultShape())) {
       List<Tensor> inputs = workload.upload(caseNumber);
       try (Tensor y = workload.run(producer, inputs)) {

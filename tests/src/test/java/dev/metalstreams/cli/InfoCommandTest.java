@@ -1,0 +1,86 @@
+package dev.metalstreams.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+class InfoCommandTest {
+
+  @AfterEach
+  void clearProperties() {
+    System.clearProperty("metalstreams.library");
+    System.clearProperty("metalstreams.pool.size");
+  }
+
+  @Test
+  void json() {
+    CommandRun run = CommandRun.line("info --backend host --json");
+    assertThat(run.err()).isEmpty();
+    assertThat(run.status()).isZero();
+    assertThat(run.json())
+        .containsEntry("backend", "host")
+        .containsEntry("pool.size", 32.0)
+        .containsEntry("abi", 1.0)
+        .containsEntry("settings.0.name", "backend")
+        .containsEntry("settings.0.value", "host")
+        .containsEntry("settings.0.source", "builder")
+        .containsEntry("settings.1.source", "default")
+        .containsKeys(
+            "version",
+            "device.name",
+            "device.family",
+            "device.max_buffer_bytes",
+            "device.max_in_flight",
+            "math",
+            "library",
+            "build_id",
+            "jvm.version",
+            "os.arch");
+  }
+
+  @Test
+  void settingsNameTheirSource() {
+    System.setProperty("metalstreams.pool.size", "5");
+    CommandRun run = CommandRun.line("info --backend host --json");
+    assertThat(run.json())
+        .containsEntry("pool.size", 5.0)
+        .containsEntry("settings.2.source", "property");
+  }
+
+  @Test
+  void table() {
+    CommandRun run = CommandRun.line("info --backend host");
+    assertThat(run.status()).isZero();
+    assertThat(run.out())
+        .contains("backend", "host", "32 streams", "pool.size", "MPS_STREAM_POOL_SIZE", "default");
+  }
+
+  @Test
+  void malformedSetting() {
+    System.setProperty("metalstreams.pool.size", "many");
+    CommandRun.line("info")
+        .assertRefused("metalstreams.pool.size: 'many' is not a whole number from 1 to 1024");
+  }
+
+  @Test
+  void noBackend() {
+    System.setProperty("metalstreams.library", "/no/such/library");
+    for (String command : new String[] {"info", "stress", "infer"}) {
+      CommandRun run = CommandRun.line(command);
+      assertThat(run.status()).isEqualTo(3);
+      assertThat(run.out()).isEmpty();
+      assertThat(run.err())
+          .contains("no usable backend", "/no/such/library", "--backend host")
+          .doesNotContain("\tat ");
+    }
+  }
+
+  @Test
+  void noBackendAsJson() {
+    System.setProperty("metalstreams.library", "/no/such/library");
+    CommandRun run = CommandRun.line("info --json");
+    assertThat(run.status()).isEqualTo(3);
+    assertThat(run.json()).containsEntry("ok", false).containsKeys("backend", "error", "hint");
+  }
+}
