@@ -30,7 +30,7 @@ final class StressCommand implements Command {
           TRANSFORMER,
           MatmulWorkload.NAME);
   private static final Parameter<Long> SIZE =
-      Parameter.wholeNumber("size", 1, 4096, 256, "rows and columns of the matrices of matmul");
+      Parameter.wholeNumber("size", 1, 2048, 256, "rows and columns of the matrices of matmul");
   private static final Parameter<Long> POOL_SIZE =
       Parameter.wholeNumber(
           "pool-size",

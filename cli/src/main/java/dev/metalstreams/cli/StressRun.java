@@ -113,10 +113,7 @@ final class StressRun {
         fraction, Figures.count(jobs) + " jobs, " + Figures.count((long) (jobs / seconds)) + "/s");
   }
 
-  /**
-   * What a worker waited for may be waited for again: after the whole device was synchronized, it
-   * must be complete.
-   */
+  /** Events that were recorded before the device is synchronized must be complete after. */
   private void synchronizeAgainAndAgain() {
     int failed = 0;
     while (!over && failed < MOST_SYNCHRONIZE_ERRORS) {
@@ -132,9 +129,7 @@ final class StressRun {
         for (DeviceEvent event : before) {
           if (!event.query()) {
             findings.error(
-                "event "
-                    + event
-                    + " was recorded before the device was synchronized, but is not complete");
+                event + " was recorded before the device was synchronized, but is not complete");
           }
         }
         synchronizes++;
