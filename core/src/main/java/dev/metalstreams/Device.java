@@ -59,7 +59,8 @@ public final class Device implements AutoCloseable {
 
   private final LockOrder lockOrder;
   private final StreamPool streams;
-  private final Memory memory;
+  private final Allocator allocator;
+  private final DeviceMemory memory;
   private final CompletionLoop completions;
   private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
   private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
@@ -72,7 +73,8 @@ public final class Device implements AutoCloseable {
     this.driver = driver;
     this.info = driver.info();
     this.lockOrder = settings.debug ? new LockOrder.Checked() : LockOrder.UNCHECKED;
-    this.memory = parts.memory(this);
+    this.allocator = parts.allocator(this);
+    this.memory = new DeviceMemory(this, allocator);
     this.streams = new StreamPool(this, settings);
     this.completions = new CompletionLoop(this);
   }
@@ -135,20 +137,20 @@ public final class Device implements AutoCloseable {
   /**
    * Allocates memory on the current stream; its content is undefined.
    *
-   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer
+   * @throws IllegalArgumentException if {@code bytes} is not positive
    * @throws OutOfDeviceMemoryException if it cannot be had
    * @throws DeviceClosedException if the device is closed
    */
   public DeviceBuffer allocate(long bytes) {
     checkOpen();
-    return memory.allocate(bytes, streams.current());
+    return allocator.allocate(bytes, streams.current(), false);
   }
 
   /**
    * Allocates memory on a stream; its content is undefined.
    *
-   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer,
-   *     or the stream belongs to another device
+   * @throws IllegalArgumentException if {@code bytes} is not positive, or the stream belongs to
+   *     another device
    * @throws OutOfDeviceMemoryException if it cannot be had
    * @throws DeviceClosedException if the device is closed
    */
@@ -157,7 +159,7 @@ public final class Device implements AutoCloseable {
       throw new IllegalArgumentException("the stream belongs to another device");
     }
     checkOpen();
-    return memory.allocate(bytes, stream);
+    return allocator.allocate(bytes, stream, false);
   }
 
   /**
@@ -173,7 +175,11 @@ public final class Device implements AutoCloseable {
           values.length + " values for the shape " + extents + ", which has " + extents.elements());
     }
     checkOpen();
-    Tensor tensor = empty(streams.current(), DType.F32, extents);
+    Tensor tensor =
+        new Tensor(
+            DType.F32,
+            extents,
+            allocator.allocate(Tensor.bytes(DType.F32, extents), streams.current(), true));
     try {
       tensor.write(values);
       return tensor;
@@ -193,12 +199,12 @@ public final class Device implements AutoCloseable {
 
   Tensor empty(DeviceStream stream, DType type, Shape shape) {
     checkOpen();
-    return new Tensor(type, shape, memory.allocate(Tensor.bytes(type, shape), stream));
+    return new Tensor(type, shape, allocator.allocate(Tensor.bytes(type, shape), stream, false));
   }
 
-  /** The memory figures of this moment. */
-  public MemoryStats memory() {
-    return memory.stats();
+  /** The memory. */
+  public DeviceMemory memory() {
+    return memory;
   }
 
   /**
@@ -317,7 +323,7 @@ public final class Device implements AutoCloseable {
             : new WaitTimeoutException(
                 "the completion thread did not end: natives are not released");
       }
-      memory.close();
+      allocator.close();
       executables.forEach(Executable::close);
       all.forEach(stream -> stream.timeline().destroyQueue());
       if (driverLife.close()) {
@@ -354,8 +360,8 @@ public final class Device implements AutoCloseable {
     return lockOrder;
   }
 
-  Memory memoryOf() {
-    return memory;
+  Allocator allocator() {
+    return allocator;
   }
 
   CompletionLoop completions() {
@@ -404,6 +410,13 @@ public final class Device implements AutoCloseable {
     } catch (DriverException e) {
       log(Level.ERROR, "the driver kept an executable", e);
     }
+  }
+
+  /** Housekeeping, now and then, on the completion thread. Never waits. */
+  void tick() {
+    allocator.tick();
+    allocator.reportLeaks();
+    streams.all().forEach(DeviceStream::commitIfStale);
   }
 
   /** Nothing will complete any more. */

@@ -164,7 +164,7 @@ final class StressCommand implements Command {
       return report;
     }
     workload.close();
-    MemoryStats after = device.memory();
+    MemoryStats after = device.memory().stats();
     if (after.allocated() != 0 && report.findings().none()) {
       report
           .findings()

@@ -51,7 +51,7 @@ final class StressRun {
 
   /** Runs it and gives the accounts. */
   StressReport run() {
-    long heldBefore = device.memory().allocated();
+    long heldBefore = device.memory().stats().allocated();
     for (int number = 0; number < plan.threads(); number++) {
       workers.add(new StressWorker(this, number));
     }
@@ -147,7 +147,7 @@ final class StressRun {
     } catch (RuntimeException | Error e) {
       findings.error("device-wide synchronize at the end", e);
     }
-    long leaked = device.memory().allocated() - heldBefore;
+    long leaked = device.memory().stats().allocated() - heldBefore;
     if (leaked != 0) {
       findings.inTheEnd(
           "memory leaks: "
@@ -176,7 +176,7 @@ final class StressRun {
       }
       account(operations, refused, failed);
     }
-    MemoryStats memory = device.memory();
+    MemoryStats memory = device.memory().stats();
     return new StressReport(
         device.info(),
         workload.name(),
