@@ -157,7 +157,8 @@ int32_t mst_device_next_completions(mst_device *device, mst_completion *out_comp
   completions->draining++;
   for (;;) {
     count = take(completions, out_completions, capacity);
-    bool woken = completions->wakes > 0;
+    /* A wake is answered with nothing only: who drains until that cannot miss it behind completions. */
+    bool woken = count == 0 && completions->wakes > 0;
     if (woken) {
       completions->wakes--;
     }
