@@ -3,6 +3,7 @@ package dev.metalstreams;
 import dev.metalstreams.MemoryEvent.Kind;
 import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.Status;
 import java.lang.System.Logger.Level;
 import java.lang.ref.Reference;
@@ -228,7 +229,6 @@ class Allocator {
     if (!ledger.reserve(pool, size, hardLimit)) {
       return null;
     }
-    device.enterDriver();
     try {
       // The driver's own figure counts what it allocates behind our back, compiled graphs for
       // example.
@@ -248,8 +248,6 @@ class Allocator {
         return null;
       }
       throw device.translate(e, "allocating " + size + " bytes");
-    } finally {
-      device.leaveDriver();
     }
   }
 
@@ -292,7 +290,7 @@ class Allocator {
     outOfMemories.incrementAndGet();
     log.tell(Kind.OUT_OF_MEMORY, 0, bytes, stream.index());
     MemoryStats now = stats();
-    long limit = Math.min(hardLimit, driver.memory().limitBytes());
+    long limit = Math.min(hardLimit, driverMemory().limitBytes());
     long most = device.info().maxBufferBytes();
     String hint =
         bytes > most
@@ -313,6 +311,14 @@ class Allocator {
             + largestFree()
             + " bytes. "
             + hint);
+  }
+
+  private DriverMemory driverMemory() {
+    try {
+      return driver.memory();
+    } catch (DriverException e) {
+      throw device.translate(e, "reading the driver's memory figures");
+    }
   }
 
   private long largestFree() {

@@ -54,9 +54,6 @@ public final class Device implements AutoCloseable {
   private final Driver driver;
   private final DeviceInfo info;
 
-  /** Held around every call on the device itself: it may be closed at any time. */
-  private final Lifetime driverLife = new Lifetime();
-
   private final LockOrder lockOrder;
   private final StreamPool streams;
   private final Allocator allocator;
@@ -117,14 +114,12 @@ public final class Device implements AutoCloseable {
    */
   public Executable compile(Graph graph) {
     Objects.requireNonNull(graph, "graph");
+    checkOpen();
     Executable executable;
-    enterDriver();
     try {
       executable = new Executable(this, graph, driver.compile(graph.spec()));
     } catch (DriverException e) {
       throw translate(e, "compiling " + graph);
-    } finally {
-      leaveDriver();
     }
     executables.add(executable);
     if (isClosed()) {
@@ -326,9 +321,7 @@ public final class Device implements AutoCloseable {
       allocator.close();
       executables.forEach(Executable::close);
       all.forEach(stream -> stream.timeline().destroyQueue());
-      if (driverLife.close()) {
-        driver.close();
-      }
+      driver.close();
     } finally {
       if (interrupted) {
         Thread.currentThread().interrupt();
@@ -372,33 +365,13 @@ public final class Device implements AutoCloseable {
     return timelines.get(queueId);
   }
 
-  /** Begins a call on the device itself, which does not end before {@link #leaveDriver}. */
-  void enterDriver() {
-    if (!driverLife.acquire()) {
-      throw closed();
-    }
-    if (isClosed()) {
-      leaveDriver();
-      throw closed();
-    }
-  }
-
-  void leaveDriver() {
-    if (driverLife.release()) {
-      driver.close();
-    }
-  }
-
   DeviceStream createStream(int index, long id) {
-    enterDriver();
     try {
       DeviceStream stream = new DeviceStream(this, index, id);
       timelines.put(id, stream.timeline());
       return stream;
     } catch (DriverException e) {
       throw translate(e, "creating stream " + index);
-    } finally {
-      leaveDriver();
     }
   }
 
@@ -427,6 +400,9 @@ public final class Device implements AutoCloseable {
 
   /** What a user is told when the driver refuses a call. */
   MetalStreamsException translate(DriverException refused, String doing) {
+    if (isClosed()) {
+      return closed(); // the driver refuses because it is, or is about to be, closed as well
+    }
     String message = doing + ": " + refused.getMessage();
     return refused.status() == Status.OUT_OF_MEMORY
         ? new OutOfDeviceMemoryException(message, refused)
