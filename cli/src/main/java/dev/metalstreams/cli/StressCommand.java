@@ -133,7 +133,7 @@ final class StressCommand implements Command {
           stress(
               device, workload(name, device, values.getInt(SIZE), plan.seed()), plan, invocation);
     } catch (RuntimeException | Error e) {
-      device.close();
+      Devices.close(device, e);
       throw e;
     }
     if (!report.abandoned()) {
