@@ -514,7 +514,8 @@ public final class Device implements AutoCloseable {
       return this;
     }
 
-    private Builder set(Settings.Key key, String value) {
+    /** Sets what has no method of its own. */
+    Builder set(Settings.Key key, String value) {
       values.put(key, value);
       return this;
     }
