@@ -260,7 +260,9 @@ public final class Device implements AutoCloseable {
     if (first == null) {
       return next;
     }
-    first.addSuppressed(next);
+    if (!first.equals(next)) { // the end of the device is the same for every stream
+      first.addSuppressed(next);
+    }
     return first;
   }
 
