@@ -523,7 +523,12 @@ public final class Device implements AutoCloseable {
     }
 
     private static String millis(Duration duration) {
-      return Long.toString(Objects.requireNonNull(duration, "duration").toMillis());
+      Objects.requireNonNull(duration, "duration");
+      try {
+        return Long.toString(duration.toMillis());
+      } catch (ArithmeticException e) {
+        return duration.toString(); // refused with the setting's name, like other times too long
+      }
     }
 
     /**
