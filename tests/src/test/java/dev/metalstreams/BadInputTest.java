@@ -479,7 +479,7 @@ class BadInputTest extends CoreTest {
     expect("Device.compile(Graph)", over, () -> device.compile(graph));
     expect("Device.allocate(long)", over, () -> device.allocate(8));
     expect("Device.tensor(float[],long[])", over, () -> device.tensor(new float[1], 1));
-    expect("Executable.run", over, () -> executable.run(stream, y, y, y));
+    expect("Executable.run", over, () -> executable.run(stream, x, w, b));
     for (ThrowingCallable harmless :
         List.<ThrowingCallable>of(
             device::close,
