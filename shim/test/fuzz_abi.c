@@ -80,8 +80,13 @@ static uint64_t any_value(input *in, int queue) {
   return choice < 200 ? live.next_values[queue] : choice < 240 ? live.next_values[queue] - (choice - 199u) : number(in);
 }
 
+/* The first device, mostly. */
+static mst_device *any_device(input *in) {
+  return live.devices[byte(in) % 16 == 15];
+}
+
 static void create_something(input *in) {
-  mst_device *device = live.devices[byte(in) % DEVICES];
+  mst_device *device = any_device(in);
   switch (byte(in) % 3) {
     case 0: {
       int at = byte(in) % QUEUES;
@@ -185,10 +190,19 @@ static void build_something(input *in) {
   CHECK(status == MST_OK || node == -7);
 }
 
+static void commit(input *in, int at) {
+  if (check_status(mst_commands_commit(live.queues[at], any_value(in, at), byte(in) % 5u)) == MST_OK) {
+    live.next_values[at]++;
+  }
+}
+
 static void encode_something(input *in) {
   int at = byte(in) % QUEUES;
   mst_queue *queue = byte(in) == 255 ? any_queue(in) : live.queues[at];
   uint64_t value = any_value(in, at);
+  if (byte(in) % 8 != 0) {
+    check_status(mst_commands_begin(live.queues[at], live.next_values[at])); /* often, one is open already */
+  }
   switch (byte(in) % 4) {
     case 0:
       check_status(mst_encode_fill(queue, value, any_buffer(in), number(in), number(in), byte(in)));
@@ -201,18 +215,25 @@ static void encode_something(input *in) {
     }
     case 2: {
       int other = byte(in) % QUEUES;
-      check_status(mst_encode_wait(queue, value, live.queues[other], live.next_values[other] - byte(in) % 4u));
+      uint8_t back = byte(in);
+      check_status(
+          mst_encode_wait(queue, value, live.queues[other], live.next_values[other] - (back < 250) - back % 2u));
       break;
     }
     default: {
       mst_buffer *buffers[MOST_ARGUMENTS];
+      uint8_t first = byte(in);
       for (int i = 0; i < MOST_ARGUMENTS; i++) {
-        buffers[i] = any_buffer(in);
+        buffers[i] = first % 4 == 0 ? any_buffer(in) : live.buffers[i % BUFFERS];
       }
-      check_status(mst_encode_executable(queue, value, live.executables[byte(in) % EXECUTABLES], buffers,
-                                         byte(in) % (MOST_ARGUMENTS + 1)));
+      uint8_t count = byte(in);
+      check_status(mst_encode_executable(queue, value, live.executables[first / 4 % EXECUTABLES], buffers,
+                                         count < 200 ? 4 : count % (MOST_ARGUMENTS + 1)));
       break;
     }
+  }
+  if (byte(in) % 2 == 0) {
+    commit(in, at);
   }
 }
 
@@ -226,9 +247,7 @@ static void run_something(input *in) {
       break;
     case 2:
     case 3:
-      if (check_status(mst_commands_commit(queue, any_value(in, at), byte(in) % 5u)) == MST_OK) {
-        live.next_values[at]++;
-      }
+      commit(in, at);
       break;
     case 4:
       check_status(mst_commands_discard(queue, any_value(in, at)));
@@ -249,7 +268,7 @@ static void run_something(input *in) {
 }
 
 static void test_something(input *in) {
-  mst_device *device = live.devices[byte(in) % DEVICES];
+  mst_device *device = any_device(in);
   switch (byte(in) % 8) {
     case 0:
       check_status(mst_test_hold(any_queue(in)));
@@ -308,13 +327,39 @@ static void end_everything(bool devices_first) {
   check_nothing_lives();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  input in = {data, size};
-  memset(&live, 0, sizeof(live));
+/* Something of everything, so that few calls are needed to get far: buffers and queues, of which the last are the second
+ * device's, and a linear layer with ReLU over buffers 0, 1, 2 into 3. */
+static void begin_everything(void) {
   for (int i = 0; i < DEVICES; i++) {
     live.devices[i] = open_device(1);
     OK(mst_test_memory_limit(live.devices[i], 1 << 20));
   }
+  for (int i = 0; i < QUEUES; i++) {
+    live.queues[i] = create_queue(live.devices[i == QUEUES - 1], live.next_queue_id++);
+    live.next_values[i] = 1;
+  }
+  for (int i = 0; i < BUFFERS; i++) {
+    float *values = NULL;
+    live.buffers[i] = create_floats(live.devices[i == BUFFERS - 1], 64, &values);
+    memset(values, 0, 64 * sizeof(float));
+  }
+  const int64_t dims[2] = {8, 8};
+  int32_t nodes[6];
+  OK(mst_graph_create(live.devices[0], &live.graphs[0]));
+  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 2, &nodes[0]));
+  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 2, &nodes[1]));
+  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 1, &nodes[2]));
+  OK(mst_graph_matmul(live.graphs[0], nodes[0], nodes[1], 0, &nodes[3]));
+  OK(mst_graph_add(live.graphs[0], nodes[3], nodes[2], &nodes[4]));
+  OK(mst_graph_relu(live.graphs[0], nodes[4], &nodes[5]));
+  OK(mst_graph_output(live.graphs[0], nodes[5]));
+  OK(mst_graph_compile(live.graphs[0], &live.executables[0]));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  input in = {data, size};
+  memset(&live, 0, sizeof(live));
+  begin_everything();
   bool devices_first = byte(&in) % 2 == 1;
   while (in.size > 0) {
     switch (byte(&in) % 8) {
