@@ -30,7 +30,7 @@ public final class Report {
 
   /** How long to measure. */
   record Effort(int forks, int forkMillis, int rounds, int roundMillis, int warmUpMillis) {
-    static final Effort QUICK = new Effort(1, 500, 11, 300, 2_000);
+    static final Effort QUICK = new Effort(3, 300, 11, 300, 2_000);
     static final Effort FULL = new Effort(5, 1_000, 61, 1_000, 10_000);
 
     /** Shows that everything runs. */
