@@ -349,6 +349,14 @@ class Allocator {
     if (block.uses.owner().cache().close(block, keeps(block))) {
       recycle(block);
     }
+    if (device.isClosed()) {
+      giveAllBack(); // close() may have looked through the caches before this block was in one
+    }
+  }
+
+  private void giveAllBack() {
+    reclaim();
+    trimTo(0);
   }
 
   /**
@@ -500,8 +508,7 @@ class Allocator {
       device.log(
           Level.WARNING, open + " buffers of " + bytes + " bytes were still open at close", null);
     }
-    reclaim();
-    trimTo(0);
+    giveAllBack();
   }
 
   // ---- dropped buffers

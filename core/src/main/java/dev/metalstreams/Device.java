@@ -301,13 +301,20 @@ public final class Device implements AutoCloseable {
       all.forEach(DeviceStream::close);
       WaitTimeoutException hung = null;
       for (DeviceStream stream : all) {
-        try {
-          Timeline timeline = stream.timeline();
-          timeline.awaitReached(timeline.submitted(), Math.max(0, deadline - System.nanoTime()));
-        } catch (WaitTimeoutException e) {
-          hung = e;
-        } catch (MetalStreamsException e) {
-          log(Level.DEBUG, "while closing", e);
+        Timeline timeline = stream.timeline();
+        boolean waiting = true;
+        while (waiting) {
+          waiting = false;
+          try {
+            timeline.awaitReached(timeline.submitted(), Math.max(0, deadline - System.nanoTime()));
+          } catch (WaitInterruptedException e) {
+            interrupted |= Thread.interrupted(); // kept for later: the device cannot be half closed
+            waiting = true;
+          } catch (WaitTimeoutException e) {
+            hung = e;
+          } catch (MetalStreamsException e) {
+            log(Level.DEBUG, "while closing", e);
+          }
         }
       }
       boolean stopped =
