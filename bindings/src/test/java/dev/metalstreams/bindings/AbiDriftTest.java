@@ -68,7 +68,7 @@ class AbiDriftTest {
           field of another type     | uint64_t max_buffer_bytes;            | double max_buffer_bytes;                              | mst_device_facts.max_buffer_bytes
           field of another sign     | uint64_t max_buffer_bytes;            | int64_t max_buffer_bytes;                             | mst_device_facts.max_buffer_bytes
           array of another length   | char message[200]                     | char message[192]                                     | mst_completion mst_completion.message
-          fields swapped            | uint32_t worker_count;\\n  uint32_t reserved; | uint32_t reserved;\\n  uint32_t worker_count; | mst_device_options.reserved mst_device_options.worker_count
+          fields swapped            | uint32_t worker_count;\\n  uint32_t flags; | uint32_t flags;\\n  uint32_t worker_count; | mst_device_options.flags mst_device_options.worker_count
           """)
   void aChangeOfTheHeadersIsReported(String what, String before, String after, String subjects)
       throws Exception {
