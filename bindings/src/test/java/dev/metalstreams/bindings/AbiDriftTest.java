@@ -56,8 +56,8 @@ class AbiDriftTest {
           new function              | mst_device_count(void);               | mst_device_count(void); int32_t mst_device_next(void);| mst_device_next
           function gone             | MST_API int32_t mst_device_count(void); | ``                                                  | mst_device_count
           new parameter             | mst_device_count(void)                | mst_device_count(int32_t kind)                        | mst_device_count
-          changed result            | MST_API int32_t mst_device_count      | MST_API int64_t mst_device_count                      | mst_device_count
-          changed sign of a result  | MST_API int32_t mst_device_count      | MST_API uint32_t mst_device_count                     | mst_device_count
+          changed result            | MST_API int32_t mst_device_count(     | MST_API int64_t mst_device_count(                     | mst_device_count
+          changed sign of a result  | MST_API int32_t mst_device_count(     | MST_API uint32_t mst_device_count(                    | mst_device_count
           changed parameter         | mst_queue_wait(mst_queue *queue, uint64_t value | mst_queue_wait(mst_queue *queue, uint32_t value | mst_queue_wait
           value instead of pointer  | mst_device_wake(mst_device *device)   | mst_device_wake(int64_t device)                       | mst_device_wake
           new test hook             | mst_test_release(mst_queue *queue);   | mst_test_release(mst_queue *queue); int32_t mst_test_all(void); | mst_test_all
