@@ -140,7 +140,7 @@ int32_t mst_device_open(uint32_t index, const mst_device_options *options, mst_d
     if (device == NULL) {
       return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a device");
     }
-    id<MTLDevice> metal = usable[index];
+    id<MTLDevice> metal = [usable objectAtIndex:index];
     device->tag = MST_TAG_DEVICE;
     atomic_init(&device->references, 1);
     device->metal = [metal retain];

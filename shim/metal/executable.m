@@ -59,14 +59,15 @@ static MPSGraphTensor *add_node(MPSGraph *graph, const mst_node *nodes, const ms
     case MST_NODE_INPUT:
       return [graph placeholderWithShape:mst_shape_of(node) dataType:MPSDataTypeFloat32 name:nil];
     case MST_NODE_MATMUL:
-      return mst_matmul_add(graph, nodes, node, tensors[(NSUInteger)node->a], tensors[(NSUInteger)node->b]);
+      return mst_matmul_add(graph, nodes, node, [tensors objectAtIndex:(NSUInteger)node->a],
+                            [tensors objectAtIndex:(NSUInteger)node->b]);
     case MST_NODE_ADD:
-      return [graph additionWithPrimaryTensor:tensors[(NSUInteger)node->a]
-                              secondaryTensor:tensors[(NSUInteger)node->b]
+      return [graph additionWithPrimaryTensor:[tensors objectAtIndex:(NSUInteger)node->a]
+                              secondaryTensor:[tensors objectAtIndex:(NSUInteger)node->b]
                                          name:nil];
     default: {
       /* Not reLUWithTensor: nothing says what that makes of a NaN. A NaN is not less than 0, so it stays. */
-      MPSGraphTensor *a = tensors[(NSUInteger)node->a];
+      MPSGraphTensor *a = [tensors objectAtIndex:(NSUInteger)node->a];
       MPSGraphTensor *zero = [graph constantWithScalar:0.0 shape:mst_shape_of(node) dataType:MPSDataTypeFloat32];
       return [graph selectWithPredicateTensor:[graph lessThanWithPrimaryTensor:a secondaryTensor:zero name:nil]
                           truePredicateTensor:zero
@@ -81,7 +82,8 @@ static bool find_arguments(NSArray<MPSGraphTensor *> *order, const mst_executabl
                            uint32_t count, NSArray<MPSGraphTensor *> *tensors, uint32_t *out) {
   for (NSUInteger i = 0; i < order.count; i++) {
     uint32_t argument = first;
-    while (argument < first + count && order[i] != tensors[(NSUInteger)executable->arguments[argument]]) {
+    while (argument < first + count &&
+           [order objectAtIndex:i] != [tensors objectAtIndex:(NSUInteger)executable->arguments[argument]]) {
       argument++;
     }
     if (argument == first + count) {
@@ -111,7 +113,7 @@ static MPSGraphExecutable *compile(const mst_executable *executable, MPSGraph *g
   NSMutableDictionary<MPSGraphTensor *, MPSGraphShapedType *> *feeds = [NSMutableDictionary dictionary];
   NSMutableArray<MPSGraphTensor *> *targets = [NSMutableArray array];
   for (uint32_t i = 0; i < executable->argument_count; i++) {
-    MPSGraphTensor *tensor = tensors[(NSUInteger)executable->arguments[i]];
+    MPSGraphTensor *tensor = [tensors objectAtIndex:(NSUInteger)executable->arguments[i]];
     if (i < executable->input_count) {
       MPSShape *shape = mst_shape_of(&executable->nodes[executable->arguments[i]]);
       MPSGraphShapedType *type = [[[MPSGraphShapedType alloc] initWithShape:shape

@@ -232,7 +232,7 @@ static void free_queue(mst_queue *queue) {
   free(queue);
 }
 
-int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uint32_t max_in_flight,
+int32_t mst_queue_create(mst_device *device, uint64_t queue_id, const char *label, uint32_t max_in_flight,
                          mst_queue **out_queue) {
   @autoreleasepool {
     if (!mst_is(device, MST_TAG_DEVICE) || out_queue == NULL) {
@@ -247,7 +247,7 @@ int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uin
     }
     queue->tag = MST_TAG_QUEUE;
     queue->max_in_flight = max_in_flight;
-    queue->id = id;
+    queue->id = queue_id;
     queue->device = device;
     pthread_cond_init(&queue->changed, NULL);
     queue->metal = [device->metal newCommandQueueWithMaxCommandBufferCount:MST_MOST_ROOTS];
@@ -264,7 +264,7 @@ int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uin
     mst_unlock(device);
     if (!linked) {
       free_queue(queue);
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the device has a queue %llu already", (unsigned long long)id);
+      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the device has a queue %llu already", (unsigned long long)queue_id);
     }
     mst_device_retain(device);
     *out_queue = queue;
