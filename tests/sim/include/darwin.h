@@ -12,6 +12,12 @@
 #include <stdint.h>
 #include <time.h>
 
+#import <Foundation/Foundation.h>
+
+/* GCC's runtime casts its nil to the type `id`, which a parameter of that name hides. */
+#undef nil
+#define nil NULL
+
 int pthread_main_np(void);
 int pthread_cond_timedwait_relative_np(pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *rest);
 size_t strlcpy(char *target, const char *source, size_t size);
