@@ -254,6 +254,8 @@ AGXSimFamilyCommandBuffer *sim_command_buffer(id<MTLCommandBuffer> buffer, const
   if (object == nil)
     sim_stop("a wait for no event");
   SimSharedEvent *event = (SimSharedEvent *)object;
+  if (_leading_waits == _command_count)
+    _leading_waits++;
   [self append:^(struct sim_run *run) {
     [event wait:value clock:&run->clock];
     return (uint32_t)0;
@@ -335,11 +337,13 @@ AGXSimFamilyCommandBuffer *sim_command_buffer(id<MTLCommandBuffer> buffer, const
 }
 
 - (uint32_t)runCommandsOn:(struct sim_run *)run {
-  uint32_t failed = sim_ordered_failure(_queue->_label);
-  if (failed == 0)
-    failed = _doom;
-  for (int i = 0; i < _command_count && failed == 0; i++)
-    failed = _commands[i](run);
+  uint32_t failed = _doom;
+  for (int i = 0; i <= _command_count && failed == 0; i++) {
+    if (i == _leading_waits) /* only now is it the turn of this command buffer */
+      failed = sim_ordered_failure(_queue->_label);
+    if (i < _command_count && failed == 0)
+      failed = _commands[i](run);
+  }
   return failed;
 }
 

@@ -85,6 +85,9 @@ struct sim_engine;
 - (instancetype)initWithDevice:(SimDevice *)device maxCommandBufferCount:(NSUInteger)count;
 @end
 
+/* Holds a queue, but for so many command buffers more, or lets it go. */
+void sim_queue_hold(id<MTLCommandQueue> queue, bool held, uint32_t steps);
+
 /* One uncompleted command buffer more, or less, of the queue; more may block, and stops the process if it blocks long. */
 void sim_engine_claim(struct sim_engine *engine);
 void sim_engine_unclaim(struct sim_engine *engine);
@@ -108,6 +111,7 @@ void sim_engine_committed(struct sim_engine *engine);
   id _encoder; /* the open one, not retained: its autorelease pool or its user holds it */
   sim_command *_commands;
   int _command_count;
+  int _leading_waits; /* commands at the start that wait */
   SimBuffer **_buffers; /* each once per use */
   int _buffer_count;
   MTLCommandBufferHandler *_scheduled_handlers;

@@ -34,6 +34,8 @@ struct sim_engine {
   NSUInteger capacity;
   NSUInteger uncompleted;
   bool started;
+  bool held;       /* starts nothing but `steps` more */
+  uint32_t steps;
   bool closing;   /* the queue is gone: the GPU thread ends when nothing is pending */
   bool gpu_ended; /* the completion thread ends when nothing is left to handle */
   struct sim_run run;
@@ -73,11 +75,20 @@ static bool first_is_committed(struct sim_engine *engine) {
   return engine->pending.first != NULL && engine->pending.first->buffer.status == MTLCommandBufferStatusCommitted;
 }
 
+/* Whether the GPU thread may take the first command buffer; counts a step. */
+static bool may_start(struct sim_engine *engine) {
+  if (!first_is_committed(engine) || (engine->held && engine->steps == 0))
+    return false;
+  if (engine->held)
+    engine->steps--;
+  return true;
+}
+
 static void *run_gpu(void *argument) {
   struct sim_engine *engine = argument;
   pthread_mutex_lock(&engine->lock);
   for (;;) {
-    if (first_is_committed(engine)) {
+    if (may_start(engine)) {
       AGXSimFamilyCommandBuffer *buffer = list_take(&engine->pending);
       pthread_mutex_unlock(&engine->lock);
       [buffer callScheduledHandlers];
@@ -159,6 +170,15 @@ void sim_engine_enqueue(struct sim_engine *engine, AGXSimFamilyCommandBuffer *bu
 
 void sim_engine_committed(struct sim_engine *engine) {
   pthread_mutex_lock(&engine->lock);
+  pthread_cond_broadcast(&engine->changed);
+  pthread_mutex_unlock(&engine->lock);
+}
+
+void sim_queue_hold(id<MTLCommandQueue> queue, bool held, uint32_t steps) {
+  struct sim_engine *engine = ((SimQueue *)queue)->_engine;
+  pthread_mutex_lock(&engine->lock);
+  engine->held = held;
+  engine->steps = steps;
   pthread_cond_broadcast(&engine->changed);
   pthread_mutex_unlock(&engine->lock);
 }
