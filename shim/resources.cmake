@@ -4,22 +4,31 @@
 #   META-INF/metalstreams/build-id and include/                   the main jar
 #
 #   cmake -DBUILD=<CMake build> -DPLATFORM=<os>-<arch> -DINTO=<folder> -P resources.cmake
+#
+# What has not changed is not written, so that the jars stay as they are.
+
+# Writes a file unless it has this content.
+function(write_changed file content)
+  set(present "")
+  if(EXISTS ${file})
+    file(READ ${file} present)
+  endif()
+  if(NOT present STREQUAL content)
+    file(WRITE ${file} "${content}")
+  endif()
+endfunction()
 
 file(GLOB libraries ${BUILD}/lib/libmetalstreams-host.* ${BUILD}/lib/libmetalstreams-metal.*)
 if(NOT libraries)
   message(FATAL_ERROR "there is no library in ${BUILD}/lib")
 endif()
-
-set(natives ${INTO}/META-INF/native/${PLATFORM})
-file(REMOVE_RECURSE ${INTO}/META-INF/native)
 foreach(library ${libraries})
-  file(COPY ${library} DESTINATION ${natives})
   get_filename_component(name ${library} NAME)
+  file(COPY ${library} DESTINATION ${INTO}/META-INF/native/${PLATFORM})
   file(SHA256 ${library} hash)
-  file(WRITE ${natives}/${name}.sha256 "${hash}\n")
+  write_changed(${INTO}/META-INF/native/${PLATFORM}/${name}.sha256 "${hash}\n")
 endforeach()
 
-set(shared ${INTO}/META-INF/metalstreams)
-file(COPY ${BUILD}/build-id.txt DESTINATION ${shared})
-file(RENAME ${shared}/build-id.txt ${shared}/build-id)
-file(COPY ${CMAKE_CURRENT_LIST_DIR}/include/ DESTINATION ${shared}/include FILES_MATCHING PATTERN *.h)
+file(READ ${BUILD}/build-id.txt id)
+write_changed(${INTO}/META-INF/metalstreams/build-id "${id}")
+file(COPY ${CMAKE_CURRENT_LIST_DIR}/include/ DESTINATION ${INTO}/META-INF/metalstreams/include FILES_MATCHING PATTERN *.h)

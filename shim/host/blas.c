@@ -18,9 +18,6 @@
 /* Values of the CBLAS interface. */
 enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
 
-/* Below this many multiplications the built-in kernel beats the overhead of a library call (mst_bench). */
-static const int64_t LEAST_LIBRARY_WORK = 0;
-
 static void use_builtin(mst_blas *blas) {
   blas->library = NULL;
   blas->sgemm = NULL;
@@ -31,6 +28,25 @@ static void use_builtin(mst_blas *blas) {
 static void find(void *library, const char *name, void *out_function, size_t size) {
   void *address = dlsym(library, name);
   memcpy(out_function, &address, size);
+}
+
+/* Loads a library. If it misses others that a Fortran compiler brings and that lie beside it, loads those first: they
+ * find each other by name then, whatever search path they were built with. */
+static void *load(const char *path) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *slash = strrchr(path, '/');
+  if (library != NULL || slash == NULL) {
+    return library;
+  }
+  const char *companions[] = {"libgcc_s.so.1", "libquadmath.so.0", "libgfortran.so.5"};
+  for (size_t i = 0; i < sizeof(companions) / sizeof(companions[0]); i++) {
+    char beside[4096];
+    int length = snprintf(beside, sizeof(beside), "%.*s/%s", (int)(slash - path), path, companions[i]);
+    if (length > 0 && (size_t)length < sizeof(beside)) {
+      dlopen(beside, RTLD_NOW | RTLD_LOCAL);
+    }
+  }
+  return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
 int32_t mst_blas_open(mst_blas *blas, const char *path) {
@@ -47,7 +63,7 @@ int32_t mst_blas_open(mst_blas *blas, const char *path) {
     return MST_OK;
 #endif
   }
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  void *library = load(path);
   if (library == NULL) {
     if (system) {
       use_builtin(blas);
@@ -86,7 +102,7 @@ void mst_blas_close(mst_blas *blas) {
 
 bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b, float *c) {
   bool fits = product->m <= INT_MAX && product->n <= INT_MAX && product->k <= INT_MAX;
-  if (blas->sgemm == NULL || !fits || product->m * product->n < LEAST_LIBRARY_WORK / product->k) {
+  if (blas->sgemm == NULL || !fits) {
     return mst_sgemm(product, a, b, c);
   }
   int m = (int)product->m;

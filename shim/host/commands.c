@@ -184,7 +184,8 @@ int32_t mst_commands_begin(mst_queue *queue, uint64_t value) {
 int32_t mst_commands_commit(mst_queue *queue, uint64_t value, uint32_t flags) {
   MST_ENTER(mst_commands_commit);
   int32_t status = MST_OK;
-  if (find_open(queue, value, __func__, &status) == NULL) {
+  mst_commands *commands = find_open(queue, value, __func__, &status);
+  if (commands == NULL) {
     return status;
   }
   if ((flags & ~(uint32_t)(MST_COMMIT_WAITING | MST_COMMIT_CONTINUE)) != 0) {
@@ -196,9 +197,10 @@ int32_t mst_commands_commit(mst_queue *queue, uint64_t value, uint32_t flags) {
   bool reserved = !closed && mst_completions_reserve(device);
   if (reserved) {
     device->scheduler.uncompleted++;
+    commands->awaited = (flags & MST_COMMIT_WAITING) != 0;
     queue->open_value = 0;
     atomic_store_explicit(&queue->committed, value, memory_order_release);
-    mst_scheduler_consider(queue, (flags & MST_COMMIT_WAITING) != 0);
+    mst_scheduler_consider(queue, commands->awaited);
   }
   mst_unlock(device);
   if (closed) {

@@ -69,6 +69,7 @@ struct mst_commands {
   uint32_t wait_capacity;
 
   uint32_t next_op;
+  bool awaited; /* committed with MST_COMMIT_WAITING */
   bool started; /* taken by a runner: a hold comes too late */
   bool begun;   /* past the waits at its beginning */
   int32_t status;

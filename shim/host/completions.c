@@ -14,7 +14,10 @@
  *   4. No record is lost and no push fails: count + reserved <= capacity. Commit reserves, before it makes the value
  *      committed, and fails if there is no memory.
  *   5. A drainer parks only when the ring is empty, and whoever makes that untrue takes one drainer off the list and
- *      unparks it. A push while nobody is parked costs no system call.
+ *      unparks it. A push while nobody is parked costs no system call. One kind of push is unhurried: that of a success
+ *      which was committed with MST_COMMIT_WAITING and executed by a waiting thread, so that who asked for it knows
+ *      already. Unparking the drainer would cost that thread more than a small operation does; instead the scheduler's
+ *      next tick tells it (at most 4 ms later), or the push after MOST_UNTOLD such ones, or any other.
  *
  * The ring grows as needed and is never trimmed: a process that commits but never drains keeps a record of 64 bytes for
  * each command buffer, without limit. Dropping records instead would break the promise of one completion for each. */
@@ -28,7 +31,7 @@
 #include "error.h"
 #include "test_hooks.h"
 
-enum { FIRST_CAPACITY = 256 };
+enum { FIRST_CAPACITY = 256, MOST_UNTOLD = 128 };
 
 bool mst_completions_reserve(mst_device *device) {
   mst_completions *completions = &device->completions;
@@ -65,11 +68,24 @@ static void unpark_drainers(mst_device *device, uint32_t count) {
   }
 }
 
-void mst_completions_push(mst_device *device, const mst_completion_record *record) {
+void mst_completions_push(mst_device *device, const mst_completion_record *record, bool unhurried) {
   mst_completions *completions = &device->completions;
   completions->records[(completions->first + completions->count) & (completions->capacity - 1)] = *record;
   completions->count++;
   completions->reserved--;
+  if (completions->drainers == NULL) {
+    return;
+  }
+  if (unhurried && completions->count < MOST_UNTOLD) {
+    completions->unhurried = true;
+    mst_scheduler_tick_soon(device);
+  } else {
+    mst_completions_tell(device);
+  }
+}
+
+void mst_completions_tell(mst_device *device) {
+  device->completions.unhurried = false;
   unpark_drainers(device, 1);
 }
 
@@ -157,7 +173,8 @@ int32_t mst_device_next_completions(mst_device *device, mst_completion *out_comp
   completions->draining++;
   for (;;) {
     count = take(completions, out_completions, capacity);
-    bool woken = completions->wakes > 0;
+    /* A wake is answered with nothing only: who drains until that cannot miss it behind completions. */
+    bool woken = count == 0 && completions->wakes > 0;
     if (woken) {
       completions->wakes--;
     }
@@ -172,7 +189,7 @@ int32_t mst_device_next_completions(mst_device *device, mst_completion *out_comp
     }
   }
   if (completions->count > 0) {
-    unpark_drainers(device, 1); /* the push that brought these unparked only this thread */
+    mst_completions_tell(device); /* the push that brought these unparked only this thread */
   }
   completions->draining--;
   if (completions->draining == 0 && device->scheduler.closer != NULL) {

@@ -46,13 +46,17 @@ typedef struct mst_completions {
   mst_drainer *drainers; /* parked, in no order */
   uint32_t draining;     /* threads inside mst_device_next_completions */
   uint32_t wakes;        /* calls that must return although there may be nothing */
+  bool unhurried;        /* there may be records of which no parked drainer was told */
 } mst_completions;
 
 /* Makes room for one more record, so that mst_completions_push cannot fail. False: out of memory. Lock held. */
 bool mst_completions_reserve(mst_device *device);
 
-/* Appends a record for which room was reserved. Lock held. */
-void mst_completions_push(mst_device *device, const mst_completion_record *record);
+/* Appends a record for which room was reserved. Unhurried: the drainer may hear of it a tick later. Lock held. */
+void mst_completions_push(mst_device *device, const mst_completion_record *record, bool unhurried);
+
+/* Tells a drainer of the records that it was not told of. Lock held. */
+void mst_completions_tell(mst_device *device);
 
 /* Sends every drainer home. Lock held; the device is marked closed. */
 void mst_completions_close(mst_device *device);

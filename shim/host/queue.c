@@ -80,14 +80,14 @@ static void unpark_waiters(mst_queue *queue, uint64_t completed) {
   }
 }
 
-void mst_queue_publish(mst_queue *queue) {
+void mst_queue_publish(mst_queue *queue, bool helping) {
   mst_device *device = queue->device;
   mst_commands *commands = mst_queue_front(queue);
   mst_commands_clear(commands);
 
   mst_completion_record record = {queue->id,       commands->value,  commands->start_ns, commands->end_ns,
                                   commands->cause, commands->reason, commands->status};
-  mst_completions_push(device, &record);
+  mst_completions_push(device, &record, helping && commands->awaited && record.status == MST_OK);
   if (record.status != MST_OK && atomic_load_explicit(&queue->failed, memory_order_relaxed) == 0) {
     queue->failure = record.status == MST_ERROR_DEPENDENCY ? record.cause : (mst_cause){queue->id, record.value};
     atomic_store_explicit(&queue->failed, record.value, memory_order_release);

@@ -87,7 +87,8 @@ void mst_queue_register_wait(mst_wait *wait);
 /* Takes a wait that may be unresolved off its list. Lock held. */
 void mst_queue_unregister_wait(mst_wait *wait);
 
-/* Completes the front command buffer, which was executed and retired. Lock held. */
-void mst_queue_publish(mst_queue *queue);
+/* Completes the front command buffer, which was executed and retired; `helping`: by a thread in mst_queue_wait.
+ * Lock held. */
+void mst_queue_publish(mst_queue *queue, bool helping);
 
 #endif

@@ -8,7 +8,7 @@
  * Invariants
  *   1. A queue is in exactly one state (enum mst_queue_state), changed under the lock. Whoever moves it to RUNNING is
  *      its only runner until it moves on, so command buffers of a queue run one at a time and in order.
- *   2. The lock is held for list operations only. Nothing executes, waits or calls the system with it held.
+ *   2. The lock is held for list operations only. Nothing executes or waits for anything with it held.
  *   3. No thread of its own for a queue: a fixed set of workers takes ready queues, one command buffer at a time, oldest
  *      first. A queue that stands at an unresolved wait is PARKED and occupies nobody; the thread that completes the
  *      awaited value makes it ready again.
@@ -17,10 +17,10 @@
  *   5. A thread in mst_queue_wait helps: it takes the queue that it waits for, or the one which that is parked on, and
  *      executes it itself. For this a queue committed with MST_COMMIT_WAITING is HINTED: workers leave it alone for
  *      one to two ticks, so that commit and wait together switch no threads.
- *   6. While there is something to do at a given time (hinted queues to promote, delayed completions), one idle worker,
- *      the timekeeper, parks with a deadline; the others park without. If all workers are busy, each looks at the clock
- *      between two command buffers. Ticking goes on for one tick after the last hint, so that a stream of hints does
- *      not unpark the timekeeper for each. */
+ *   6. While there is something to do at a given time (a tick, delayed completions), one idle worker, the timekeeper,
+ *      parks with a deadline; the others park without. If all workers are busy, each looks at the clock between two
+ *      command buffers. Ticking goes on for one tick after the last hint, so that a stream of hints does not unpark the
+ *      timekeeper for each. */
 #include "scheduler.h"
 
 #include <stdlib.h>
@@ -144,6 +144,16 @@ static void watch_time(mst_device *device) {
   }
 }
 
+void mst_scheduler_tick_soon(mst_device *device) {
+  mst_scheduler *scheduler = &device->scheduler;
+  scheduler->tick_wanted = true;
+  if (!scheduler->ticking) {
+    scheduler->ticking = true;
+    scheduler->tick_due = mst_now() + TICK_NS;
+    watch_time(device);
+  }
+}
+
 /* ------------------------------------------------------------------------------------------------ queue states ---- */
 
 static void make_ready(mst_queue *queue) {
@@ -165,12 +175,7 @@ static void make_hinted(mst_queue *queue) {
   queue->state = MST_QUEUE_HINTED;
   queue->hint_tick = scheduler->tick;
   append(&scheduler->hinted, queue);
-  scheduler->hinted_since_tick = true;
-  if (!scheduler->ticking) {
-    scheduler->ticking = true;
-    scheduler->tick_due = mst_now() + TICK_NS;
-    watch_time(device);
-  }
+  mst_scheduler_tick_soon(device);
 }
 
 /* Whether the front command buffer, which must exist, may run: a hold keeps back only what has not started. */
@@ -238,7 +243,7 @@ static void complete(mst_queue *queue) {
   mst_unlock(device);
   mst_commands_retire(mst_queue_front(queue));
   mst_lock(device);
-  mst_queue_publish(queue);
+  mst_queue_publish(queue, false);
   queue->state = MST_QUEUE_IDLE;
   mst_scheduler_consider(queue, false);
 }
@@ -260,8 +265,9 @@ static void delay(mst_queue *queue, uint64_t due) {
   watch_time(queue->device);
 }
 
-/* Executes the front command buffer of a claimed queue. Releases the lock meanwhile; the queue may be gone afterwards. */
-static void run(mst_queue *queue, uint64_t deadline) {
+/* Executes the front command buffer of a claimed queue; `helping`: in a thread that is in mst_queue_wait. Releases the
+ * lock meanwhile; the queue may be gone afterwards. */
+static void run(mst_queue *queue, bool helping, uint64_t deadline) {
   mst_device *device = queue->device;
   mst_commands *commands = mst_queue_front(queue);
   for (;;) {
@@ -275,7 +281,7 @@ static void run(mst_queue *queue, uint64_t deadline) {
     switch (outcome) {
       case MST_RUN_DONE:
         if (latency == 0) {
-          mst_queue_publish(queue);
+          mst_queue_publish(queue, helping);
           queue->state = MST_QUEUE_IDLE;
           mst_scheduler_consider(queue, false);
         } else {
@@ -316,8 +322,11 @@ static void do_what_is_due(mst_device *device) {
     }
     scheduler->tick++;
     scheduler->tick_due = now + TICK_NS;
-    scheduler->ticking = scheduler->hinted_since_tick || scheduler->hinted.first != NULL;
-    scheduler->hinted_since_tick = false;
+    scheduler->ticking = scheduler->tick_wanted || scheduler->hinted.first != NULL;
+    scheduler->tick_wanted = false;
+    if (device->completions.unhurried) {
+      mst_completions_tell(device);
+    }
   }
   while (scheduler->delayed.first != NULL && scheduler->delayed.first->due <= now) {
     mst_queue *queue = scheduler->delayed.first;
@@ -388,7 +397,7 @@ static void *work(void *argument) {
       if (scheduler->timekeeper == NULL && scheduler->idle != NULL) {
         watch_time(device);
       }
-      run(queue, MST_NEVER);
+      run(queue, false, MST_NEVER);
     } else if (scheduler->stopping) {
       break;
     } else {
@@ -413,7 +422,7 @@ bool mst_scheduler_help(mst_queue *queue, uint64_t deadline) {
   }
   scheduler->helpers++;
   claim(queue);
-  run(queue, deadline);
+  run(queue, true, deadline);
   scheduler->helpers--;
   return true;
 }

@@ -46,8 +46,8 @@ typedef struct mst_scheduler {
 
   mst_worker *timekeeper; /* the idle worker that watches the time, if there is something to watch */
   uint64_t timekeeper_deadline;
-  bool ticking; /* hinted queues are watched: the next tick is at tick_due */
-  bool hinted_since_tick;
+  bool ticking;     /* the next tick is at tick_due */
+  bool tick_wanted; /* after that one, too */
   uint64_t tick;
   uint64_t tick_due;
 
@@ -81,6 +81,9 @@ void mst_scheduler_resume(mst_queue *queue);
 
 /* Takes away the thread-switch-saving delay of a hinted queue. */
 void mst_scheduler_promote(mst_queue *queue);
+
+/* Sees to it that a tick comes, at which drainers are told of completions. */
+void mst_scheduler_tick_soon(mst_device *device);
 
 /* Takes a queue that has not started its front command buffer back from the lists. */
 void mst_scheduler_withdraw(mst_queue *queue);

@@ -3,6 +3,7 @@ module dev.metalstreams.core {
   requires com.fasterxml.jackson.core;
   requires transitive dev.metalstreams.bindings;
   requires static transitive org.jspecify;
+  requires jdk.jfr;
 
   exports dev.metalstreams;
   exports dev.metalstreams.safetensors;

@@ -23,12 +23,14 @@ import org.jspecify.annotations.Nullable;
  * by hand.
  */
 class CompletionLoop implements CompletionSink {
-  private static final long IDLE_NANOS = TimeUnit.MILLISECONDS.toNanos(500);
+  /** How often the device's housekeeping is done, and longest wait for a completion. */
+  private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(50);
 
   private final Device device;
   private final Driver driver;
   private final Thread thread;
   private volatile boolean stopping;
+  private long lastTick = System.nanoTime();
 
   CompletionLoop(Device device) {
     this.device = device;
@@ -47,7 +49,12 @@ class CompletionLoop implements CompletionSink {
   private void runUntilStopped() {
     try {
       while (!stopping) {
-        drain(IDLE_NANOS);
+        drain(TICK_NANOS);
+        long now = System.nanoTime();
+        if (now - lastTick >= TICK_NANOS) {
+          lastTick = now;
+          device.tick();
+        }
       }
       while (drain(0) > 0) {
         // What was reported before the stop is still told.
@@ -61,7 +68,7 @@ class CompletionLoop implements CompletionSink {
   /** Takes one batch, waiting at most so long for it, and reclaims memory. */
   int drain(long timeoutNanos) {
     int count = driver.nextCompletions(this, timeoutNanos);
-    device.memoryOf().reclaim();
+    device.allocator().reclaim();
     return count;
   }
 

@@ -54,12 +54,10 @@ public final class Device implements AutoCloseable {
   private final Driver driver;
   private final DeviceInfo info;
 
-  /** Held around every call on the device itself: it may be closed at any time. */
-  private final Lifetime driverLife = new Lifetime();
-
   private final LockOrder lockOrder;
   private final StreamPool streams;
-  private final Memory memory;
+  private final Allocator allocator;
+  private final DeviceMemory memory;
   private final CompletionLoop completions;
   private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
   private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
@@ -72,7 +70,8 @@ public final class Device implements AutoCloseable {
     this.driver = driver;
     this.info = driver.info();
     this.lockOrder = settings.debug ? new LockOrder.Checked() : LockOrder.UNCHECKED;
-    this.memory = parts.memory(this);
+    this.allocator = parts.allocator(this);
+    this.memory = new DeviceMemory(this, allocator);
     this.streams = new StreamPool(this, settings);
     this.completions = new CompletionLoop(this);
   }
@@ -115,14 +114,12 @@ public final class Device implements AutoCloseable {
    */
   public Executable compile(Graph graph) {
     Objects.requireNonNull(graph, "graph");
+    checkOpen();
     Executable executable;
-    enterDriver();
     try {
       executable = new Executable(this, graph, driver.compile(graph.spec()));
     } catch (DriverException e) {
       throw translate(e, "compiling " + graph);
-    } finally {
-      leaveDriver();
     }
     executables.add(executable);
     if (isClosed()) {
@@ -135,20 +132,20 @@ public final class Device implements AutoCloseable {
   /**
    * Allocates memory on the current stream; its content is undefined.
    *
-   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer
+   * @throws IllegalArgumentException if {@code bytes} is not positive
    * @throws OutOfDeviceMemoryException if it cannot be had
    * @throws DeviceClosedException if the device is closed
    */
   public DeviceBuffer allocate(long bytes) {
     checkOpen();
-    return memory.allocate(bytes, streams.current());
+    return allocator.allocate(bytes, streams.current(), false);
   }
 
   /**
    * Allocates memory on a stream; its content is undefined.
    *
-   * @throws IllegalArgumentException if {@code bytes} is not from 1 to the device's largest buffer,
-   *     or the stream belongs to another device
+   * @throws IllegalArgumentException if {@code bytes} is not positive, or the stream belongs to
+   *     another device
    * @throws OutOfDeviceMemoryException if it cannot be had
    * @throws DeviceClosedException if the device is closed
    */
@@ -157,7 +154,7 @@ public final class Device implements AutoCloseable {
       throw new IllegalArgumentException("the stream belongs to another device");
     }
     checkOpen();
-    return memory.allocate(bytes, stream);
+    return allocator.allocate(bytes, stream, false);
   }
 
   /**
@@ -173,7 +170,11 @@ public final class Device implements AutoCloseable {
           values.length + " values for the shape " + extents + ", which has " + extents.elements());
     }
     checkOpen();
-    Tensor tensor = empty(streams.current(), DType.F32, extents);
+    Tensor tensor =
+        new Tensor(
+            DType.F32,
+            extents,
+            allocator.allocate(Tensor.bytes(DType.F32, extents), streams.current(), true));
     try {
       tensor.write(values);
       return tensor;
@@ -193,12 +194,12 @@ public final class Device implements AutoCloseable {
 
   Tensor empty(DeviceStream stream, DType type, Shape shape) {
     checkOpen();
-    return new Tensor(type, shape, memory.allocate(Tensor.bytes(type, shape), stream));
+    return new Tensor(type, shape, allocator.allocate(Tensor.bytes(type, shape), stream, false));
   }
 
-  /** The memory figures of this moment. */
-  public MemoryStats memory() {
-    return memory.stats();
+  /** The memory. */
+  public DeviceMemory memory() {
+    return memory;
   }
 
   /**
@@ -317,12 +318,10 @@ public final class Device implements AutoCloseable {
             : new WaitTimeoutException(
                 "the completion thread did not end: natives are not released");
       }
-      memory.close();
+      allocator.close();
       executables.forEach(Executable::close);
       all.forEach(stream -> stream.timeline().destroyQueue());
-      if (driverLife.close()) {
-        driver.close();
-      }
+      driver.close();
     } finally {
       if (interrupted) {
         Thread.currentThread().interrupt();
@@ -354,8 +353,8 @@ public final class Device implements AutoCloseable {
     return lockOrder;
   }
 
-  Memory memoryOf() {
-    return memory;
+  Allocator allocator() {
+    return allocator;
   }
 
   CompletionLoop completions() {
@@ -366,33 +365,13 @@ public final class Device implements AutoCloseable {
     return timelines.get(queueId);
   }
 
-  /** Begins a call on the device itself, which does not end before {@link #leaveDriver}. */
-  void enterDriver() {
-    if (!driverLife.acquire()) {
-      throw closed();
-    }
-    if (isClosed()) {
-      leaveDriver();
-      throw closed();
-    }
-  }
-
-  void leaveDriver() {
-    if (driverLife.release()) {
-      driver.close();
-    }
-  }
-
   DeviceStream createStream(int index, long id) {
-    enterDriver();
     try {
       DeviceStream stream = new DeviceStream(this, index, id);
       timelines.put(id, stream.timeline());
       return stream;
     } catch (DriverException e) {
       throw translate(e, "creating stream " + index);
-    } finally {
-      leaveDriver();
     }
   }
 
@@ -406,6 +385,13 @@ public final class Device implements AutoCloseable {
     }
   }
 
+  /** Housekeeping, now and then, on the completion thread. Never waits. */
+  void tick() {
+    allocator.tick();
+    allocator.reportLeaks();
+    streams.all().forEach(DeviceStream::commitIfStale);
+  }
+
   /** Nothing will complete any more. */
   void fail(Throwable why) {
     MetalStreamsException lost = new MetalStreamsException("the device is lost", why);
@@ -414,6 +400,9 @@ public final class Device implements AutoCloseable {
 
   /** What a user is told when the driver refuses a call. */
   MetalStreamsException translate(DriverException refused, String doing) {
+    if (isClosed()) {
+      return closed(); // the driver refuses because it is, or is about to be, closed as well
+    }
     String message = doing + ": " + refused.getMessage();
     return refused.status() == Status.OUT_OF_MEMORY
         ? new OutOfDeviceMemoryException(message, refused)

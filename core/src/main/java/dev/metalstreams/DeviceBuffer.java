@@ -1,33 +1,38 @@
 package dev.metalstreams;
 
+import java.lang.ref.ReferenceQueue;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Memory that CPU and device both see.
  *
  * <p>Closing a buffer is safe at any time and from any thread, also while work on the device uses
- * it or another thread encodes with it: the memory is given back when the last of them is done.
- * Using a closed buffer throws.
+ * it or another thread encodes with it: the memory is recycled when that is safe. Using a closed
+ * buffer throws, whoever has the memory by then. A buffer that is dropped without a close is
+ * reported, and its memory comes back after the next garbage collection.
  *
  * <p><b>Two kinds of free.</b> Work on the buffer's stream may follow other work on it at once: the
  * stream keeps the order. The CPU may touch it only when no work is left, which is what {@link
- * #map} waits for.
+ * #map} waits for; that includes work of the memory's last tenant.
  */
 public final class DeviceBuffer implements AutoCloseable {
   private final Device device;
-  private final long handle;
   private final long bytes;
-  private final Uses uses;
-  private final Lifetime lifetime = new Lifetime();
+  private final Tenancy tenancy;
 
-  DeviceBuffer(Device device, DeviceStream owner, long handle, long bytes) {
+  DeviceBuffer(
+      Device device,
+      Block block,
+      long bytes,
+      ReferenceQueue<DeviceBuffer> leaks,
+      @Nullable Throwable site) {
     this.device = device;
-    this.handle = handle;
     this.bytes = bytes;
-    this.uses = new Uses(owner);
+    this.tenancy = new Tenancy(this, leaks, block, site);
   }
 
-  /** Length in bytes. */
+  /** Length in bytes, as asked for. */
   public long byteSize() {
     return bytes;
   }
@@ -39,12 +44,12 @@ public final class DeviceBuffer implements AutoCloseable {
 
   /** The stream it was allocated on. */
   public DeviceStream stream() {
-    return uses.owner();
+    return tenancy.block.uses.owner();
   }
 
   /** Whether it is closed. */
   public boolean isClosed() {
-    return lifetime.closed();
+    return tenancy.lifetime.closed();
   }
 
   /**
@@ -62,7 +67,7 @@ public final class DeviceBuffer implements AutoCloseable {
     }
     acquire(device);
     try {
-      uses.record(stream);
+      device.allocator().record(tenancy.block.uses, stream);
     } finally {
       release();
     }
@@ -78,7 +83,7 @@ public final class DeviceBuffer implements AutoCloseable {
   public HostView map() {
     HostView view = mapUnsafe();
     try {
-      uses.await();
+      device.allocator().awaitHostSafe(tenancy.block.uses);
     } catch (RuntimeException e) {
       view.close();
       throw e;
@@ -100,16 +105,9 @@ public final class DeviceBuffer implements AutoCloseable {
   /** Ends the use of this buffer. Does not wait. Idempotent. */
   @Override
   public void close() {
-    closeQuietly();
-  }
-
-  /** True if this call closed it. */
-  boolean closeQuietly() {
-    boolean wasOpen = !lifetime.closed();
-    if (lifetime.close()) {
-      device.memoryOf().closed(this);
+    if (tenancy.lifetime.close()) {
+      device.allocator().closed(tenancy);
     }
-    return wasOpen;
   }
 
   // ---- for streams and views: no one may use the handle without an acquire
@@ -118,34 +116,37 @@ public final class DeviceBuffer implements AutoCloseable {
     if (by != device) {
       throw new IllegalArgumentException("the buffer belongs to another device");
     }
-    if (!lifetime.acquire()) {
+    if (!tenancy.lifetime.acquire()) {
       device.checkOpen();
       throw new IllegalStateException("the buffer is closed");
+    }
+    if (tenancy.lastUse != null) {
+      tenancy.lastUse = new Throwable("last used here");
     }
   }
 
   void release() {
-    if (lifetime.release()) {
-      device.memoryOf().closed(this);
+    if (tenancy.lifetime.release()) {
+      device.allocator().closed(tenancy);
     }
   }
 
   long handle() {
-    return handle;
+    return tenancy.block.handle;
   }
 
-  Uses uses() {
-    return uses;
+  Tenancy tenancy() {
+    return tenancy;
   }
 
   /** Notes a use at a value of a stream, whose lock is held; returns the length. */
   long usedBy(DeviceStream stream, long value) {
-    uses.add(stream, value);
+    tenancy.block.uses.add(stream, value);
     return bytes;
   }
 
   @Override
   public String toString() {
-    return "buffer of " + bytes + " bytes on stream " + uses.owner().index();
+    return "buffer of " + bytes + " bytes on " + stream().label();
   }
 }

@@ -43,9 +43,11 @@ public final class DeviceStream {
   private final Driver driver;
   private final long queue;
   private final Timeline timeline;
+  private final StreamCache cache;
   private final int maxInFlight;
   private final int commitOperations;
   private final long commitBytes;
+  private final long commitIdleNanos;
 
   private final ReentrantLock lock = new ReentrantLock();
   private Arguments arguments;
@@ -54,6 +56,10 @@ public final class DeviceStream {
   private long openBytes;
   private boolean closed;
   private volatile long queued;
+
+  // Of the completion thread alone.
+  private long staleValue;
+  private long staleSince;
 
   DeviceStream(Device device, int index, long id) {
     Settings settings = device.settings();
@@ -65,10 +71,12 @@ public final class DeviceStream {
     this.maxInFlight = Math.min(settings.maxInFlight, device.info().maxInFlight());
     this.commitOperations = settings.commitOperations;
     this.commitBytes = settings.commitBytes;
+    this.commitIdleNanos = settings.commitIdle.toNanos();
     this.arguments = driver.newArguments(16);
     this.queue = driver.createQueue(id, name, maxInFlight);
     this.timeline =
         device.parts().timeline(driver, queue, name, index, settings.watchdog.toNanos());
+    this.cache = device.allocator().open(this);
   }
 
   /** Position in the pool: 0 for the owner thread's stream. */
@@ -365,6 +373,32 @@ public final class DeviceStream {
     }
   }
 
+  /**
+   * Submits what was encoded a while ago and that nobody has waited for or followed up. Called by
+   * the completion thread, who does not wait for the lock: its holder is about to do the same.
+   */
+  void commitIfStale() {
+    long value = queued;
+    if (commitIdleNanos == 0 || timeline.submitted() >= value) {
+      return;
+    }
+    long now = System.nanoTime();
+    if (value != staleValue) {
+      staleValue = value;
+      staleSince = now;
+    } else if (now - staleSince >= commitIdleNanos && lock.tryLock()) {
+      try {
+        if (open && openOperations > 0) {
+          commit(Driver.COMMIT_DEFAULT);
+        }
+      } catch (DriverException e) {
+        device.log(System.Logger.Level.DEBUG, "idle commit refused on " + name, e);
+      } finally {
+        lock.unlock();
+      }
+    }
+  }
+
   /** The value that everything encoded so far will have reached. Never blocks, takes no lock. */
   long queued() {
     return queued;
@@ -372,6 +406,15 @@ public final class DeviceStream {
 
   Timeline timeline() {
     return timeline;
+  }
+
+  StreamCache cache() {
+    return cache;
+  }
+
+  /** As messages call it. */
+  String label() {
+    return name;
   }
 
   // ---- waiting

@@ -7,6 +7,10 @@ package dev.metalstreams;
 public final class OutOfDeviceMemoryException extends MetalStreamsException {
   private static final long serialVersionUID = 1L;
 
+  OutOfDeviceMemoryException(String message) {
+    super(message);
+  }
+
   OutOfDeviceMemoryException(String message, Throwable cause) {
     super(message, cause);
   }

@@ -12,8 +12,8 @@ class Parts {
     return new Timeline(driver, queue, name, streamIndex, watchdogNanos);
   }
 
-  Memory memory(Device device) {
-    return new Memory(device);
+  Allocator allocator(Device device) {
+    return new Allocator(device);
   }
 
   /** Whether the device has a completion thread; a test without one drains by hand. */

@@ -50,6 +50,11 @@ public final class Settings {
         "METALSTREAMS_COMMIT_MB",
         "40",
         "megabytes touched by a command buffer before it is committed: 1 to 65536"),
+    COMMIT_IDLE(
+        "stream.commit.idle.ms",
+        "METALSTREAMS_COMMIT_IDLE_MS",
+        "100",
+        "time after which operations that nobody waits for are committed, in milliseconds; 0 = never"),
     WATCHDOG(
         "wait.watchdog.ms",
         "METALSTREAMS_WATCHDOG_MS",
@@ -60,6 +65,38 @@ public final class Settings {
         "METALSTREAMS_CLOSE_TIMEOUT_MS",
         "10000",
         "longest wait of Device.close for work that is under way, in milliseconds"),
+    SOFT_RATIO(
+        "memory.soft.ratio",
+        "PYTORCH_MPS_LOW_WATERMARK_RATIO",
+        "0.85",
+        "part of the recommended working set from which cached memory is trimmed: 0 to 2, 0 = never"),
+    HARD_RATIO(
+        "memory.hard.ratio",
+        "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
+        "0.95",
+        "part of the recommended working set that is never exceeded: 0 to 2, 0 = no limit"),
+    STEAL(
+        "memory.steal",
+        "METALSTREAMS_MEMORY_STEAL",
+        "complete",
+        "under pressure, taking another stream's cached memory: never, complete (when unused) or wait (ordered"
+            + " by an event)"),
+    LEAKS(
+        "memory.leaks",
+        "METALSTREAMS_MEMORY_LEAKS",
+        "simple",
+        "reports of buffers dropped without close: disabled, simple, advanced or paranoid"),
+    HISTORY(
+        "memory.history",
+        "METALSTREAMS_MEMORY_HISTORY",
+        "0",
+        "memory events kept for DeviceMemory.history: 0 to 1000000"),
+    MEMORY_MODE(
+        "memory.mode",
+        "METALSTREAMS_MEMORY_MODE",
+        "cached",
+        "cached, no_cache (every close gives back to the driver) or poison (closed memory is filled, and checked when"
+            + " reused)"),
     HOST_WORKERS(
         "host.workers",
         "METALSTREAMS_HOST_WORKERS",
@@ -98,8 +135,15 @@ public final class Settings {
   final int maxInFlight;
   final int commitOperations;
   final long commitBytes;
+  final Duration commitIdle;
   final Duration watchdog;
   final Duration closeTimeout;
+  final double softLimit;
+  final double hardLimit;
+  final StealPolicy steal;
+  final LeakLevel leakLevel;
+  final int memoryHistory;
+  final MemoryMode memoryMode;
   final int hostWorkers;
   final String hostMath;
   final boolean debug;
@@ -140,17 +184,31 @@ public final class Settings {
     backend = reader.choice(Key.BACKEND, List.of("auto", "host", "metal"));
     library = reader.text(Key.LIBRARY);
     poolSize = reader.integer(Key.POOL_SIZE, 1, 1024);
-    exhaustion =
-        Exhaustion.valueOf(
-            reader
-                .choice(Key.POOL_EXHAUSTION, List.of("oversubscribe", "fail", "wait", "timeout"))
-                .toUpperCase(Locale.ROOT));
+    exhaustion = reader.constant(Key.POOL_EXHAUSTION, Exhaustion.class);
     exhaustionTimeout = reader.millis(Key.POOL_TIMEOUT);
     maxInFlight = reader.integer(Key.MAX_IN_FLIGHT, 1, 60);
     commitOperations = reader.integer(Key.COMMIT_OPERATIONS, 1, 10_000);
     commitBytes = (long) reader.integer(Key.COMMIT_MEGABYTES, 1, 65_536) << 20;
+    commitIdle = reader.millis(Key.COMMIT_IDLE);
     watchdog = reader.millis(Key.WATCHDOG);
     closeTimeout = reader.millis(Key.CLOSE_TIMEOUT);
+    softLimit = reader.ratio(Key.SOFT_RATIO);
+    hardLimit = reader.ratio(Key.HARD_RATIO);
+    if (hardLimit != 0 && softLimit > hardLimit) {
+      throw new IllegalArgumentException(
+          places.get(Key.SOFT_RATIO)
+              + ": "
+              + softLimit
+              + " is above the hard ratio "
+              + hardLimit
+              + " ("
+              + places.get(Key.HARD_RATIO)
+              + ")");
+    }
+    steal = reader.constant(Key.STEAL, StealPolicy.class);
+    leakLevel = reader.constant(Key.LEAKS, LeakLevel.class);
+    memoryHistory = reader.integer(Key.HISTORY, 0, 1_000_000);
+    memoryMode = reader.constant(Key.MEMORY_MODE, MemoryMode.class);
     hostWorkers = reader.integer(Key.HOST_WORKERS, 0, 1024);
     hostMath = reader.text(Key.HOST_MATH);
     debug = reader.integer(Key.DEBUG, 0, 1) == 1;
@@ -182,6 +240,26 @@ public final class Settings {
         throw malformed(key, "one of " + String.join(", ", choices));
       }
       return value;
+    }
+
+    <E extends Enum<E>> E constant(Key key, Class<E> type) {
+      List<String> names = new ArrayList<>();
+      for (E each : type.getEnumConstants()) {
+        names.add(each.name().toLowerCase(Locale.ROOT));
+      }
+      return Enum.valueOf(type, choice(key, names).toUpperCase(Locale.ROOT));
+    }
+
+    double ratio(Key key) {
+      try {
+        double value = Double.parseDouble(text(key));
+        if (value >= 0 && value <= 2) {
+          return value;
+        }
+      } catch (NumberFormatException e) {
+        // Said below in the same words as for a number out of range.
+      }
+      throw malformed(key, "a number from 0 to 2");
     }
 
     int integer(Key key, int least, int most) {

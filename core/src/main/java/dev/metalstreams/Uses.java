@@ -7,8 +7,10 @@ import java.util.Arrays;
  *
  * <p>Invariant: a use is noted before the command buffer that contains it can be committed, and
  * under the lock of its stream; so for each stream the noted value only grows. Nearly all memory is
- * used by the stream it was allocated on alone: that value is one field. Uses by other streams are
- * kept in a small array behind the object's monitor.
+ * used by the stream that owns it alone: that value is one field, and it stays with the block when
+ * the block is recycled, so that the next tenant's CPU access waits for the last tenant's work.
+ * Uses by other streams are kept in a small array behind the object's monitor; a block is not
+ * recycled before they have passed.
  *
  * <p>Whether memory is free is a question at the time of the <em>close</em>. A stream that was
  * {@linkplain #record recorded} counts with all work queued on it then, seen by this library or
@@ -17,13 +19,20 @@ import java.util.Arrays;
 final class Uses {
   private static final DeviceStream[] NO_STREAMS = {};
   private static final long[] NO_VALUES = {};
+  private static final boolean[] NO_MARKS = {};
 
-  private final DeviceStream owner;
+  private volatile DeviceStream owner;
   private volatile long ownerValue;
+
+  /**
+   * Whether anything but {@code ownerValue} is to be looked at. Set once per tenancy, under the
+   * monitor.
+   */
+  private volatile boolean shared;
 
   private DeviceStream[] others = NO_STREAMS;
   private long[] values = NO_VALUES;
-  private boolean[] recorded = {};
+  private boolean[] recorded = NO_MARKS;
   private boolean ownerRecorded;
 
   Uses(DeviceStream owner) {
@@ -50,6 +59,7 @@ final class Uses {
 
   /** All work queued on this stream up to the close may touch the memory. */
   synchronized void record(DeviceStream stream) {
+    shared = true;
     if (stream == owner) {
       ownerRecorded = true;
     } else {
@@ -58,7 +68,13 @@ final class Uses {
   }
 
   /** The close: recorded streams count with what is queued on them now. */
-  synchronized void close() {
+  void close() {
+    if (shared) {
+      fence();
+    }
+  }
+
+  private synchronized void fence() {
     if (ownerRecorded) {
       ownerValue = Math.max(ownerValue, owner.queued());
     }
@@ -70,6 +86,7 @@ final class Uses {
   }
 
   private int slot(DeviceStream stream) {
+    shared = true;
     for (int i = 0; i < others.length; i++) {
       if (others[i] == stream) {
         return i;
@@ -83,27 +100,81 @@ final class Uses {
     return slot;
   }
 
-  /** Whether all of it is done. Never blocks. */
-  boolean passed() {
-    if (!owner.timeline().reached(ownerValue)) {
-      return false;
-    }
-    synchronized (this) {
-      for (int i = 0; i < others.length; i++) {
-        if (!others[i].timeline().reached(values[i])) {
-          return false;
-        }
+  /** Whether the uses by other streams than the owner are done. Never blocks, makes no downcall. */
+  boolean othersPassed() {
+    return !shared || sharedPassed();
+  }
+
+  private synchronized boolean sharedPassed() {
+    for (int i = 0; i < others.length; i++) {
+      if (others[i].timeline().completed() < values[i]) {
+        return false;
       }
     }
     return true;
   }
 
+  /** Whether the owner's uses are done. Never blocks, makes no downcall. */
+  boolean ownerPassed() {
+    return owner.timeline().completed() >= ownerValue;
+  }
+
+  /** Whether all of it is done. Never blocks, makes no downcall. */
+  boolean passed() {
+    return ownerPassed() && othersPassed();
+  }
+
+  /** The uses by other streams have passed: the block is the owner's alone again. */
+  void forgetOthers() {
+    if (shared) {
+      clear();
+    }
+  }
+
+  private synchronized void clear() {
+    others = NO_STREAMS;
+    values = NO_VALUES;
+    recorded = NO_MARKS;
+    ownerRecorded = false;
+    shared = false;
+  }
+
+  /**
+   * Gives the block to another stream. Outstanding work of the old owner stays noted, as that of
+   * another stream: CPU access will wait for it.
+   */
+  synchronized void moveTo(DeviceStream stream) {
+    DeviceStream before = owner;
+    long value = ownerValue;
+    owner = stream;
+    ownerValue = 0;
+    if (before.timeline().completed() < value) {
+      values[slot(before)] = value;
+    }
+  }
+
+  /** The last value of the owner that uses the memory. */
+  long ownerValue() {
+    return ownerValue;
+  }
+
+  /** How many streams have work left on the memory. */
+  synchronized int outstanding() {
+    int count = ownerPassed() ? 0 : 1;
+    for (int i = 0; i < others.length; i++) {
+      count += others[i].timeline().completed() < values[i] ? 1 : 0;
+    }
+    return count;
+  }
+
   /** Submits and waits for all of it, whether it succeeds or not. Holds no lock while it waits. */
   void awaitReached() {
     owner.awaitReached(ownerValue, -1);
-    Others uses = others();
-    for (int i = 0; i < uses.values.length; i++) {
-      uses.streams[i].awaitReached(uses.values[i], -1);
+    if (shared) {
+      Others uses = others();
+      for (int i = 0; i < uses.values.length; i++) {
+        uses.streams[i].awaitReached(uses.values[i], -1);
+      }
     }
   }
 
@@ -114,15 +185,18 @@ final class Uses {
   void await() {
     awaitReached();
     owner.timeline().throwIfFailed(ownerValue);
-    Others uses = others();
-    for (int i = 0; i < uses.values.length; i++) {
-      uses.streams[i].timeline().throwIfFailed(uses.values[i]);
+    if (shared) {
+      Others uses = others();
+      for (int i = 0; i < uses.values.length; i++) {
+        uses.streams[i].timeline().throwIfFailed(uses.values[i]);
+      }
     }
   }
 
+  /** The uses by other streams at one moment. */
   private static final class Others {
-    final DeviceStream[] streams;
-    final long[] values;
+    private final DeviceStream[] streams;
+    private final long[] values;
 
     Others(DeviceStream[] streams, long[] values) {
       this.streams = streams;

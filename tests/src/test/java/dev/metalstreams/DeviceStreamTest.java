@@ -171,7 +171,7 @@ class DeviceStreamTest extends CoreTest {
     }
     device.synchronize();
     assertThat(script.violations()).isEmpty();
-    assertThat(device.memory().allocated()).isZero();
+    assertThat(device.memory().stats().allocated()).isZero();
   }
 
   /** Every operation depends on the one before, so that a lost, doubled or misplaced one shows. */
@@ -372,7 +372,7 @@ class DeviceStreamTest extends CoreTest {
       stream.synchronize();
       assertThat(read(a)).isEqualTo((byte) 3);
     }
-    assertThat(device.memory().active()).isZero();
+    assertThat(device.memory().stats().active()).isZero();
   }
 
   @Test

@@ -135,7 +135,7 @@ final class FfmDriver implements Driver {
   @Override
   public boolean awaitValue(long queue, long value, long timeoutNanos) {
     if (timeoutNanos < 0) {
-      throw new IllegalArgumentException("a wait of " + timeoutNanos + " ns");
+      throw new DriverException(Status.INVALID_ARGUMENT, "a wait of " + timeoutNanos + " ns");
     }
     int status = mst_h.mst_queue_wait(NativeCalls.handle(queue), value, timeoutNanos);
     if (status == mst_h.MST_TIMEOUT()) {
@@ -217,10 +217,11 @@ final class FfmDriver implements Driver {
   public void encodeExecutable(
       long queue, long value, long executable, Arguments arguments, int count) {
     if (!(arguments instanceof NativeArguments slots)) {
-      throw new IllegalArgumentException("arguments of another driver");
+      throw new DriverException(Status.INVALID_ARGUMENT, "arguments of another driver");
     }
     if (count < 0 || count > slots.capacity()) {
-      throw new IllegalArgumentException(count + " of " + slots.capacity() + " arguments");
+      throw new DriverException(
+          Status.INVALID_ARGUMENT, count + " of " + slots.capacity() + " arguments");
     }
     NativeCalls.check(
         mst_h.mst_encode_executable(
@@ -264,6 +265,11 @@ final class FfmDriver implements Driver {
     MemorySegment whole = contents.get(buffer);
     if (whole == null) {
       throw new DriverException(Status.INVALID_ARGUMENT, "not a buffer of this device");
+    }
+    if (offset < 0 || length < 0 || offset > whole.byteSize() - length) {
+      throw new DriverException(
+          Status.INVALID_ARGUMENT,
+          length + " bytes from " + offset + " of a buffer of " + whole.byteSize());
     }
     return whole.asSlice(offset, length).asByteBuffer().order(ByteOrder.nativeOrder());
   }

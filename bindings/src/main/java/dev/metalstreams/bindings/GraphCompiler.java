@@ -1,10 +1,13 @@
 package dev.metalstreams.bindings;
 
 import dev.metalstreams.bindings.abi.mst_h;
+import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.GraphSpec;
 import dev.metalstreams.driver.NodeSpec;
+import dev.metalstreams.driver.Status;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
@@ -38,19 +41,26 @@ final class GraphCompiler {
   }
 
   private void build(GraphSpec spec) {
-    List<NodeSpec> nodes = spec.nodes();
     // The library numbers nodes by itself; a description names them by their index.
-    int[] ids = new int[nodes.size()];
-    for (int i = 0; i < ids.length; i++) {
-      NativeCalls.check(add(nodes.get(i), ids));
-      ids[i] = outNode.get(mst_h.C_INT, 0);
+    List<Integer> ids = new ArrayList<>(spec.nodes().size());
+    for (NodeSpec node : spec.nodes()) {
+      NativeCalls.check(add(node, ids));
+      ids.add(outNode.get(mst_h.C_INT, 0));
     }
     for (int output : spec.outputs()) {
-      NativeCalls.check(mst_h.mst_graph_output(graph, ids[output]));
+      NativeCalls.check(mst_h.mst_graph_output(graph, id(ids, output)));
     }
   }
 
-  private int add(NodeSpec node, int[] ids) {
+  private static int id(List<Integer> ids, int node) {
+    if (node < 0 || node >= ids.size()) {
+      throw new DriverException(
+          Status.INVALID_ARGUMENT, "node " + node + " is none of the " + ids.size() + " so far");
+    }
+    return ids.get(node);
+  }
+
+  private int add(NodeSpec node, List<Integer> ids) {
     if (node instanceof NodeSpec.Input input) {
       MemorySegment dims = dims(input.shape());
       return mst_h.mst_graph_input(graph, input.type().code(), dims, input.shape().size(), outNode);
@@ -58,13 +68,14 @@ final class GraphCompiler {
     if (node instanceof NodeSpec.MatMul product) {
       int flags =
           product.transposeB() ? mst_h.MST_MATMUL_TRANSPOSE_B() : mst_h.MST_MATMUL_DEFAULT();
-      return mst_h.mst_graph_matmul(graph, ids[product.a()], ids[product.b()], flags, outNode);
+      return mst_h.mst_graph_matmul(
+          graph, id(ids, product.a()), id(ids, product.b()), flags, outNode);
     }
     if (node instanceof NodeSpec.Add sum) {
-      return mst_h.mst_graph_add(graph, ids[sum.a()], ids[sum.b()], outNode);
+      return mst_h.mst_graph_add(graph, id(ids, sum.a()), id(ids, sum.b()), outNode);
     }
     if (node instanceof NodeSpec.Relu relu) {
-      return mst_h.mst_graph_relu(graph, ids[relu.a()], outNode);
+      return mst_h.mst_graph_relu(graph, id(ids, relu.a()), outNode);
     }
     throw new AssertionError("the driver knows no " + node);
   }

@@ -174,8 +174,9 @@ public interface Driver extends AutoCloseable {
   void wake();
 
   /**
-   * Lets committed work run to its end and gives the device back. Idempotent. Buffers and
-   * executables may still be destroyed afterwards; their memory goes then.
+   * Lets committed work run to its end and gives the device back. Idempotent; calls that come later
+   * or at the same time are refused with {@link Status#INVALID_STATE}. Buffers and executables may
+   * still be destroyed afterwards; their memory goes then.
    */
   @Override
   void close();

@@ -34,4 +34,13 @@ final class Devices {
       findings.error("closing the device", e);
     }
   }
+
+  /** Closes it after a failure, which stays the one that is told. */
+  static void close(Device device, Throwable failure) {
+    try {
+      device.close();
+    } catch (RuntimeException e) {
+      failure.addSuppressed(e);
+    }
+  }
 }

@@ -70,7 +70,7 @@ final class InferCommand implements Command {
     try {
       return new Run(invocation, device, model, samples).run();
     } catch (RuntimeException | Error e) {
-      device.close();
+      Devices.close(device, e);
       throw e;
     }
   }

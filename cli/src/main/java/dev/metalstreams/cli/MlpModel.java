@@ -53,12 +53,13 @@ final class MlpModel {
               layers.isEmpty() ? Optional.empty() : Optional.of(layers.getLast())));
     }
     if (layers.isEmpty()) {
-      throw fault(file, "there is no fc1.weight, so this is no mlp");
+      throw StoredTensors.fault(file, "there is no fc1.weight, so this is no mlp");
     }
     for (String name : file.names()) {
       Matcher matcher = PARAMETER.matcher(name);
       if (matcher.matches() && Integer.parseInt(matcher.group(1)) > layers.size()) {
-        throw fault(file, "there is " + name + ", but no " + weightOf(layers.size() + 1));
+        throw StoredTensors.fault(
+            file, "there is " + name + ", but no " + weightOf(layers.size() + 1));
       }
     }
     return new MlpModel(layers);
@@ -70,7 +71,7 @@ final class MlpModel {
     int outputs = Math.toIntExact(weight.shape()[0]);
     int inputs = Math.toIntExact(weight.shape()[1]);
     if (bias.shape()[0] != outputs) {
-      throw fault(
+      throw StoredTensors.fault(
           file,
           bias.name()
               + " has "
@@ -82,7 +83,7 @@ final class MlpModel {
               + " rows");
     }
     if (before.isPresent() && before.get().outputs != inputs) {
-      throw fault(
+      throw StoredTensors.fault(
           file,
           weight.name()
               + " takes "
@@ -95,10 +96,6 @@ final class MlpModel {
 
   private static String weightOf(int layer) {
     return "fc" + layer + ".weight";
-  }
-
-  private static UsageException fault(Safetensors file, String fault) {
-    return new UsageException(file.name() + ": " + fault);
   }
 
   /** Values that a sample has. */

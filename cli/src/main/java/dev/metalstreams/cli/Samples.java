@@ -34,7 +34,7 @@ final class Samples {
     StoredTensor x = StoredTensors.floats(file, "x", 2);
     int count = Math.toIntExact(x.shape()[0]);
     if (x.shape()[1] != width) {
-      throw fault(
+      throw StoredTensors.fault(
           file, "x has " + x.shape()[1] + " values per sample, but the model takes " + width);
     }
     Optional<int[]> labels =
@@ -50,12 +50,13 @@ final class Samples {
   private static int[] readLabels(Safetensors file, int count, int classes) {
     StoredTensor y = StoredTensors.ints(file, "y", 1);
     if (y.shape()[0] != count) {
-      throw fault(file, "y has " + y.shape()[0] + " labels for " + count + " samples");
+      throw StoredTensors.fault(
+          file, "y has " + y.shape()[0] + " labels for " + count + " samples");
     }
     int[] labels = y.ints();
     for (int i = 0; i < count; i++) {
       if (labels[i] < 0 || labels[i] >= classes) {
-        throw fault(
+        throw StoredTensors.fault(
             file,
             "y has the label "
                 + labels[i]
@@ -71,7 +72,7 @@ final class Samples {
   private static float[] readLogits(Safetensors file, String name, int count, int classes) {
     StoredTensor logits = StoredTensors.floats(file, name, 2);
     if (logits.shape()[0] != count || logits.shape()[1] != classes) {
-      throw fault(
+      throw StoredTensors.fault(
           file,
           name
               + " has the shape "
@@ -83,10 +84,6 @@ final class Samples {
               + "]");
     }
     return logits.floats();
-  }
-
-  private static UsageException fault(Safetensors file, String fault) {
-    return new UsageException(file.name() + ": " + fault);
   }
 
   /** How many there are. */

@@ -38,7 +38,8 @@ final class StoredTensors {
     return tensor;
   }
 
-  private static UsageException fault(Safetensors file, String fault) {
+  /** Makes the exception for what a file holds but should not. */
+  static UsageException fault(Safetensors file, String fault) {
     return new UsageException(file.name() + ": " + fault);
   }
 }

@@ -30,7 +30,7 @@ final class StressCommand implements Command {
           TRANSFORMER,
           MatmulWorkload.NAME);
   private static final Parameter<Long> SIZE =
-      Parameter.wholeNumber("size", 1, 4096, 256, "rows and columns of the matrices of matmul");
+      Parameter.wholeNumber("size", 1, 2048, 256, "rows and columns of the matrices of matmul");
   private static final Parameter<Long> POOL_SIZE =
       Parameter.wholeNumber(
           "pool-size",
@@ -133,7 +133,7 @@ final class StressCommand implements Command {
           stress(
               device, workload(name, device, values.getInt(SIZE), plan.seed()), plan, invocation);
     } catch (RuntimeException | Error e) {
-      device.close();
+      Devices.close(device, e);
       throw e;
     }
     if (!report.abandoned()) {
@@ -164,7 +164,7 @@ final class StressCommand implements Command {
       return report;
     }
     workload.close();
-    MemoryStats after = device.memory();
+    MemoryStats after = device.memory().stats();
     if (after.allocated() != 0 && report.findings().none()) {
       report
           .findings()

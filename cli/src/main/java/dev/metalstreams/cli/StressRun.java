@@ -51,7 +51,7 @@ final class StressRun {
 
   /** Runs it and gives the accounts. */
   StressReport run() {
-    long heldBefore = device.memory().allocated();
+    long heldBefore = device.memory().stats().allocated();
     for (int number = 0; number < plan.threads(); number++) {
       workers.add(new StressWorker(this, number));
     }
@@ -113,10 +113,7 @@ final class StressRun {
         fraction, Figures.count(jobs) + " jobs, " + Figures.count((long) (jobs / seconds)) + "/s");
   }
 
-  /**
-   * What a worker waited for may be waited for again: after the whole device was synchronized, it
-   * must be complete.
-   */
+  /** Events that were recorded before the device is synchronized must be complete after. */
   private void synchronizeAgainAndAgain() {
     int failed = 0;
     while (!over && failed < MOST_SYNCHRONIZE_ERRORS) {
@@ -132,9 +129,7 @@ final class StressRun {
         for (DeviceEvent event : before) {
           if (!event.query()) {
             findings.error(
-                "event "
-                    + event
-                    + " was recorded before the device was synchronized, but is not complete");
+                event + " was recorded before the device was synchronized, but is not complete");
           }
         }
         synchronizes++;
@@ -152,7 +147,7 @@ final class StressRun {
     } catch (RuntimeException | Error e) {
       findings.error("device-wide synchronize at the end", e);
     }
-    long leaked = device.memory().allocated() - heldBefore;
+    long leaked = device.memory().stats().allocated() - heldBefore;
     if (leaked != 0) {
       findings.inTheEnd(
           "memory leaks: "
@@ -181,7 +176,7 @@ final class StressRun {
       }
       account(operations, refused, failed);
     }
-    MemoryStats memory = device.memory();
+    MemoryStats memory = device.memory().stats();
     return new StressReport(
         device.info(),
         workload.name(),

@@ -339,11 +339,12 @@ final class StressWorker implements Runnable {
         ByteBuffer bytes = view.bytes();
         for (int i = 0; i < size; i++) {
           byte wanted = i >= to && i < to + length ? copied : around;
-          if (bytes.get(i) != wanted) {
+          byte got = bytes.get(i);
+          if (got != wanted) {
             findings.mismatch(
                 String.format(
                     "mismatch in %s, stream %d, fill and copy: byte %d of %d is %d, but should be %d",
-                    where(), stream.index(), i, size, bytes.get(i), wanted));
+                    where(), stream.index(), i, size, got, wanted));
             break;
           }
         }

@@ -51,7 +51,7 @@ class CommandLineTest {
           stress --duration 721h               | --duration takes a time above zero
           stress --workload digit              | --workload takes one of digits, transformer, matmul, not 'digit'
           stress --workload transformer        | --workload transformer is not supported yet; --workload takes digits or matmul
-          stress --size 0 --workload matmul    | --size takes a whole number from 1 to 4096, not '0'
+          stress --size 0 --workload matmul    | --size takes a whole number from 1 to 2048, not '0'
           stress --size 64                     | --size goes only with --workload matmul
           stress --pool-size 0                 | --pool-size takes a whole number from 1 to 1024, not '0'
           stress --pool-size 1025              | --pool-size takes a whole number from 1 to 1024, not '1025'

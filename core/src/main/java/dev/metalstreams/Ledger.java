@@ -1,0 +1,231 @@
+package dev.metalstreams;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The memory statistics of a device: exact, peaks included, without a shared counter on the fast
+ * path.
+ *
+ * <h2>Protocol</h2>
+ *
+ * A peak of a sum over streams cannot be had from per-stream counters. So each figure has a
+ * <em>budget</em>, the peak so far, and every stream's {@link Page} holds a part of what the budget
+ * leaves free, its <em>room</em>. Growth takes from the room, shrinking gives back to it.
+ *
+ * <ul>
+ *   <li>Invariant: for each figure, budget = current total + the sum of all rooms. Every step below
+ *       keeps it, whatever runs beside it.
+ *   <li>A page whose room stays at 0 or above has not made a new peak: nothing else is done. This
+ *       is all that the fast path does, under the monitor that it holds anyway.
+ *   <li>A page whose room went below 0 is {@linkplain #cover covered}: room is moved from other
+ *       pages; what is still missing after that is exactly the amount by which the total exceeds
+ *       the budget, and raises the budget.
+ * </ul>
+ *
+ * <p>So the budget is the greatest total that there was. The total is the budget less the rooms.
+ *
+ * <p>Locks: the ledger's monitor, then one page's monitor at a time. Never the other way round.
+ */
+final class Ledger {
+  static final int ALL = 0;
+  static final int SMALL = 1;
+  static final int LARGE = 2;
+  private static final int POOLS = 3;
+
+  // Figures; each stands for three numbers, one for each pool.
+  static final int ALLOCATED_BYTES = 0;
+  static final int ALLOCATED_COUNT = 3;
+  static final int REQUESTED_BYTES = 6;
+  static final int ACTIVE_BYTES = 9;
+  static final int ACTIVE_COUNT = 12;
+  static final int RESERVED_BYTES = 15;
+  static final int RESERVED_COUNT = 18;
+  private static final int FIGURES = 21;
+
+  /**
+   * One stream's part. Its methods are called under the monitor that was given to the constructor.
+   */
+  static final class Page {
+    private final Object monitor;
+    private final long[] room = new long[FIGURES];
+    private final long[] in = new long[FIGURES];
+    private final long[] out = new long[FIGURES];
+
+    Page(Object monitor) {
+      this.monitor = monitor;
+    }
+
+    /** A figure grows in its pool and in all; negative if the page must be covered. */
+    private long grow(int figure, int pool, long by) {
+      in[figure + pool] += by;
+      return (room[figure] -= by) | (room[figure + pool] -= by);
+    }
+
+    private void shrink(int figure, int pool, long by) {
+      out[figure + pool] += by;
+      room[figure] += by;
+      room[figure + pool] += by;
+    }
+
+    /** A block was handed out; true if the page must be covered. */
+    boolean allocated(int pool, long size, long requested) {
+      return (grow(ALLOCATED_BYTES, pool, size)
+              | grow(ALLOCATED_COUNT, pool, 1)
+              | grow(REQUESTED_BYTES, pool, requested)
+              | grow(ACTIVE_BYTES, pool, size)
+              | grow(ACTIVE_COUNT, pool, 1))
+          < 0;
+    }
+
+    /** The user's side of a block has ended. */
+    void closed(int pool, long size, long requested) {
+      shrink(ALLOCATED_BYTES, pool, size);
+      shrink(ALLOCATED_COUNT, pool, 1);
+      shrink(REQUESTED_BYTES, pool, requested);
+    }
+
+    /** No stream but the owner uses the block any more. */
+    void idle(int pool, long size) {
+      shrink(ACTIVE_BYTES, pool, size);
+      shrink(ACTIVE_COUNT, pool, 1);
+    }
+  }
+
+  private final List<Page> pages = new ArrayList<>();
+  private final long[] budget = new long[FIGURES];
+  private final long[] zeroIn = new long[FIGURES];
+  private final long[] zeroOut = new long[FIGURES];
+
+  /** What the driver has given; a page of its own, since it changes only on the slow path. */
+  private final Page reserved;
+
+  Ledger() {
+    reserved = new Page(this);
+    pages.add(reserved);
+  }
+
+  /** Opens a page whose figures change under a monitor. */
+  synchronized Page open(Object monitor) {
+    Page page = new Page(monitor);
+    pages.add(page);
+    return page;
+  }
+
+  /** Takes reserved bytes if the total stays within a limit. */
+  synchronized boolean reserve(int pool, long size, long limit) {
+    if (reservedBytes() > limit - size) {
+      return false;
+    }
+    if ((reserved.grow(RESERVED_BYTES, pool, size) | reserved.grow(RESERVED_COUNT, pool, 1)) < 0) {
+      cover(reserved);
+    }
+    return true;
+  }
+
+  /** Gives reserved bytes back. */
+  synchronized void unreserve(int pool, long size) {
+    reserved.shrink(RESERVED_BYTES, pool, size);
+    reserved.shrink(RESERVED_COUNT, pool, 1);
+  }
+
+  /** Bytes held from the driver. */
+  synchronized long reservedBytes() {
+    return budget[RESERVED_BYTES] - reserved.room[RESERVED_BYTES];
+  }
+
+  /** Brings every room of a page back to 0 or above. Called without a page's monitor. */
+  synchronized void cover(Page page) {
+    for (int figure = 0; figure < FIGURES; figure++) {
+      long missing;
+      synchronized (page.monitor) {
+        missing = -page.room[figure];
+      }
+      if (missing <= 0) {
+        continue;
+      }
+      long found = 0;
+      for (Page other : pages) {
+        if (other != page && found < missing) {
+          synchronized (other.monitor) {
+            long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
+            other.room[figure] -= spare;
+            found += spare;
+          }
+        }
+      }
+      budget[figure] += missing - found;
+      synchronized (page.monitor) {
+        page.room[figure] += missing;
+      }
+    }
+  }
+
+  /** All figures at one moment of each page. */
+  synchronized Figures read() {
+    long[] current = budget.clone();
+    long[] in = new long[FIGURES];
+    long[] out = new long[FIGURES];
+    for (Page page : pages) {
+      synchronized (page.monitor) {
+        for (int figure = 0; figure < FIGURES; figure++) {
+          current[figure] -= page.room[figure];
+          in[figure] += page.in[figure];
+          out[figure] += page.out[figure];
+        }
+      }
+    }
+    long[] peak = new long[FIGURES];
+    for (int figure = 0; figure < FIGURES; figure++) {
+      if (figure % POOLS == ALL) {
+        in[figure] = in[figure + SMALL] + in[figure + LARGE];
+        out[figure] = out[figure + SMALL] + out[figure + LARGE];
+      }
+      peak[figure] = Math.max(budget[figure], current[figure]);
+      in[figure] -= zeroIn[figure];
+      out[figure] -= zeroOut[figure];
+    }
+    return new Figures(current, peak, in, out);
+  }
+
+  /** Makes every peak the current total. */
+  synchronized void resetPeak() {
+    for (Page page : pages) {
+      synchronized (page.monitor) {
+        for (int figure = 0; figure < FIGURES; figure++) {
+          budget[figure] -= page.room[figure];
+          page.room[figure] = 0;
+        }
+      }
+    }
+  }
+
+  /** Starts the totals in and out anew. */
+  synchronized void resetAccumulated() {
+    Figures now = read();
+    for (int figure = 0; figure < FIGURES; figure++) {
+      zeroIn[figure] += now.in[figure];
+      zeroOut[figure] += now.out[figure];
+    }
+  }
+
+  /** Numbers by figure and pool. Immutable once made. */
+  static final class Figures {
+    private final long[] current;
+    private final long[] peak;
+    private final long[] in;
+    private final long[] out;
+
+    private Figures(long[] current, long[] peak, long[] in, long[] out) {
+      this.current = current;
+      this.peak = peak;
+      this.in = in;
+      this.out = out;
+    }
+
+    MemoryStats.Counter counter(int figure, int pool) {
+      int at = figure + pool;
+      return new MemoryStats.Counter(current[at], peak[at], in[at], out[at]);
+    }
+  }
+}
