@@ -141,10 +141,12 @@ static void order_failure_from(const char *text) {
 uint32_t sim_ordered_failure(NSString *queue_label) {
   uint32_t code = 0;
   pthread_mutex_lock(&orders_lock);
-  if (failure_countdown > 0 &&
-      (failure_label[0] == '\0' || (queue_label != nil && strstr([queue_label UTF8String], failure_label) != NULL)) &&
-      --failure_countdown == 0)
-    code = failure_code;
+  @autoreleasepool { /* a GPU has none */
+    if (failure_countdown > 0 &&
+        (failure_label[0] == '\0' || (queue_label != nil && strstr([queue_label UTF8String], failure_label) != NULL)) &&
+        --failure_countdown == 0)
+      code = failure_code;
+  }
   pthread_mutex_unlock(&orders_lock);
   return code;
 }
