@@ -246,8 +246,15 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   struct sim_node *nodes = _executable->_nodes;
   for (NSUInteger i = 0; i < [_inputs count]; i++)
     [memory_of(_inputs, i) use:run write:false];
-  for (int i = first; i < last; i++) {
-    if (!nodes[i].needed)
+  /* The command buffer with the first part may have failed: then this part works on memory that nobody has written. */
+  for (int i = 0; i < first; i++) {
+    if (nodes[i].needed && _values[i] == NULL && nodes[i].operation != SIM_PLACEHOLDER) {
+      _values[i] = malloc(elements(&nodes[i]) * sizeof(float));
+      memset(_values[i], 0x5A, elements(&nodes[i]) * sizeof(float));
+    }
+  }
+  for (int i = 0; i < last; i++) {
+    if (!nodes[i].needed || (i < first && nodes[i].operation != SIM_PLACEHOLDER))
       continue;
     if (nodes[i].operation == SIM_PLACEHOLDER)
       _values[i] = (float *)(void *)memory_of(_inputs, (NSUInteger)nodes[i].argument)->_bytes;
