@@ -238,7 +238,20 @@ static void destroy(id self, SEL selector) {
 
 static atomic_int state; /* enum mst_agx_guard */
 
-/* Replaces the instance method of exactly this class. False: it does not have it. */
+/* The instance method, if the class has one of its own; NULL if it inherits or lacks it. */
+static Method own_method(Class class, SEL selector) {
+  unsigned int count = 0;
+  Method *methods = class_copyMethodList(class, &count);
+  Method own = NULL;
+  for (unsigned int i = 0; i < count && own == NULL; i++) {
+    own = sel_isEqual(method_getName(methods[i]), selector) ? methods[i] : NULL;
+  }
+  free(methods);
+  return own;
+}
+
+/* Replaces the instance method of exactly this class. False: it does not have it. (class_replaceMethod of some runtimes
+ * replaces an inherited method where it stands.) */
 static bool replace(Class class, const char *name, IMP function) {
   SEL selector = sel_registerName(name);
   Method method = class_getInstanceMethod(class, selector);
@@ -251,8 +264,12 @@ static bool replace(Class class, const char *name, IMP function) {
   }
   originals[count] = (original){class, selector, method_getImplementation(method)};
   atomic_store_explicit(&original_count, count + 1, memory_order_release);
-  class_replaceMethod(class, selector, function, method_getTypeEncoding(method));
-  return true;
+  Method own = own_method(class, selector);
+  if (own != NULL) {
+    method_setImplementation(own, function);
+    return true;
+  }
+  return class_addMethod(class, selector, function, method_getTypeEncoding(method));
 }
 
 static void guard_encoder(Class class) {
