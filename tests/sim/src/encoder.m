@@ -88,9 +88,10 @@ static void check_alignment(const char *what, NSUInteger value) {
   [_command_buffer uses:source];
   [_command_buffer uses:target];
   [_command_buffer append:^(struct sim_run *run) {
-    [source use:run write:false];
-    [target use:run write:true];
+    const struct sim_access accesses[] = {{source, sourceOffset, size, false}, {target, destinationOffset, size, true}};
+    sim_access_begin(accesses, 2, run);
     memcpy(target->_bytes + destinationOffset, source->_bytes + sourceOffset, size);
+    sim_access_end(accesses, 2);
     return (uint32_t)0;
   }];
   sim_exclusive_leave(&_exclusive);
@@ -107,8 +108,10 @@ static void check_alignment(const char *what, NSUInteger value) {
     sim_stop("a fill of 0 bytes");
   [_command_buffer uses:target];
   [_command_buffer append:^(struct sim_run *run) {
-    [target use:run write:true];
+    const struct sim_access access = {target, range.location, range.length, true};
+    sim_access_begin(&access, 1, run);
     memset(target->_bytes + range.location, value, range.length);
+    sim_access_end(&access, 1);
     return (uint32_t)0;
   }];
   sim_exclusive_leave(&_exclusive);

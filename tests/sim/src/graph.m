@@ -242,10 +242,29 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   [super dealloc];
 }
 
+/* The inputs and, if the results are written, those: returns their number. */
+- (int)accesses:(struct sim_access *)accesses toResults:(bool)to_results {
+  int count = 0;
+  if ([_inputs count] + [_results count] > SIM_MAX_ACCESSES)
+    sim_stop("an executable with %llu buffers", (unsigned long long)([_inputs count] + [_results count]));
+  for (NSUInteger i = 0; i < [_inputs count]; i++) {
+    MPSGraphTensor *feed = [_executable->_feedTensors objectAtIndex:i];
+    NSUInteger bytes = elements(&_executable->_nodes[feed->_index]) * sizeof(float);
+    accesses[count++] = (struct sim_access){memory_of(_inputs, i), 0, bytes, false};
+  }
+  for (NSUInteger i = 0; to_results && i < [_results count]; i++) {
+    MPSGraphTensor *target = [_executable->_targetTensors objectAtIndex:i];
+    NSUInteger bytes = elements(&_executable->_nodes[target->_index]) * sizeof(float);
+    accesses[count++] = (struct sim_access){memory_of(_results, i), 0, bytes, true};
+  }
+  return count;
+}
+
 - (uint32_t)run:(struct sim_run *)run from:(int)first to:(int)last {
   struct sim_node *nodes = _executable->_nodes;
-  for (NSUInteger i = 0; i < [_inputs count]; i++)
-    [memory_of(_inputs, i) use:run write:false];
+  struct sim_access accesses[SIM_MAX_ACCESSES];
+  int count = [self accesses:accesses toResults:last == _executable->_node_count];
+  sim_access_begin(accesses, count, run);
   /* The command buffer with the first part may have failed: then this part works on memory that nobody has written. */
   for (int i = 0; i < first; i++) {
     if (nodes[i].needed && _values[i] == NULL && nodes[i].operation != SIM_PLACEHOLDER) {
@@ -264,11 +283,11 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   for (NSUInteger i = 0; last == _executable->_node_count && i < [_results count]; i++) {
     MPSGraphTensor *target = [_executable->_targetTensors objectAtIndex:i];
     SimBuffer *memory = memory_of(_results, i);
-    [memory use:run write:true];
     memcpy(memory->_bytes, _values[target->_index], elements(&nodes[target->_index]) * sizeof(float));
     if (_garbage)
       memory->_bytes[0] ^= 0x5A;
   }
+  sim_access_end(accesses, count);
   return 0;
 }
 

@@ -489,28 +489,56 @@ struct dispatch {
   [super dealloc];
 }
 
+/* Which bytes a kernel writes, nobody says beforehand: those that it changed are taken for it. */
+static void check_changes(SimBuffer *buffer, const char *before, struct sim_run *run) {
+  NSUInteger from = 0, to = buffer->_length;
+  while (from < to && before[from] == buffer->_bytes[from])
+    from++;
+  while (to > from && before[to - 1] == buffer->_bytes[to - 1])
+    to--;
+  sim_access_check((struct sim_access){buffer, from, to - from, true}, run);
+}
+
 - (void)run:(struct sim_run *)run {
   struct dispatch *d = &_dispatch;
   void *buffers[SIM_MAX_ARGUMENTS] = {NULL};
   char *memory[SIM_MAX_ARGUMENTS] = {NULL};
+  char *before[SIM_MAX_ARGUMENTS] = {NULL};
+  struct sim_access accesses[SIM_MAX_ARGUMENTS];
+  int count = 0;
   for (int i = 0; i < SIM_MAX_ARGUMENTS; i++) {
     uint32_t bit = 1u << i;
-    struct sim_argument *argument = &d->arguments[i];
-    if (argument->buffer != nil && ((d->kernel->reads | d->kernel->writes) & bit)) {
-      [argument->buffer use:run write:(d->kernel->writes & bit) != 0];
-      buffers[i] = argument->buffer->_bytes + argument->offset;
+    SimBuffer *buffer = d->arguments[i].buffer;
+    bool write = (d->kernel->writes & bit) != 0;
+    if (buffer != nil && (write || (d->kernel->reads & bit))) {
+      accesses[count++] = (struct sim_access){buffer, d->arguments[i].offset,
+                                              write ? 0 : buffer->_length - d->arguments[i].offset, write};
+      buffers[i] = buffer->_bytes + d->arguments[i].offset;
     } else {
-      buffers[i] = argument->bytes;
+      buffers[i] = d->arguments[i].bytes;
     }
     if (d->group_memory[i] > 0)
       memory[i] = calloc(1, d->group_memory[i]);
   }
+  sim_access_begin(accesses, count, run);
+  for (int i = 0; i < SIM_MAX_ARGUMENTS; i++) {
+    if (d->kernel->writes & (1u << i)) {
+      before[i] = malloc(d->arguments[i].buffer->_length);
+      memcpy(before[i], d->arguments[i].buffer->_bytes, d->arguments[i].buffer->_length);
+    }
+  }
   d->function(d->kernel->function, buffers, memory, d->grid, d->group, d->has_barriers);
   for (int i = 0; i < SIM_MAX_ARGUMENTS; i++) {
-    if (d->garbage && (d->kernel->writes & (1u << i)))
-      memset(buffers[i], 0x5A, d->arguments[i].buffer->_length - d->arguments[i].offset);
+    if (before[i] != NULL) {
+      SimBuffer *buffer = d->arguments[i].buffer;
+      if (d->garbage)
+        memset(buffers[i], 0x5A, buffer->_length - d->arguments[i].offset);
+      check_changes(buffer, before[i], run);
+      free(before[i]);
+    }
     free(memory[i]);
   }
+  sim_access_end(accesses, count);
 }
 
 @end

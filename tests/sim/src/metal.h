@@ -45,16 +45,31 @@ typedef uint32_t (^sim_command)(struct sim_run *run);
   MTLResourceOptions _options;
   char *_bytes;
   _Atomic(int64_t) _users; /* command buffers that were encoded with it and are not done */
+  pthread_rwlock_t _access; /* held by the command that reads or writes it: Metal's hazard tracking */
   pthread_mutex_t _lock;
-  struct sim_use *_uses; /* who used it last, per queue */
+  struct sim_use *_uses; /* the last ones */
   int _use_count;
 }
 - (instancetype)initWithDevice:(SimDevice *)device length:(NSUInteger)length options:(MTLResourceOptions)options;
 /* Stops the process if the range is not inside the buffer. */
 - (void)checkRange:(NSUInteger)offset length:(NSUInteger)length in:(const char *)what;
-/* Stops the process if the use is not ordered after every earlier use that it conflicts with. */
-- (void)use:(struct sim_run *)run write:(bool)write;
 @end
+
+/* What a command does to a range of a buffer. */
+struct sim_access {
+  SimBuffer *buffer;
+  NSUInteger offset;
+  NSUInteger length;
+  bool write;
+};
+
+/* Between the two the command has its buffers to itself, or with other readers. The first stops the process if a use is
+ * not ordered after every earlier use that it conflicts with. */
+enum { SIM_MAX_ACCESSES = 64 };
+void sim_access_begin(const struct sim_access *accesses, int count, struct sim_run *run);
+void sim_access_end(const struct sim_access *accesses, int count);
+/* A use that became known during the command. */
+void sim_access_check(struct sim_access access, struct sim_run *run);
 
 /* The buffer behind an id<MTLBuffer>; stops the process if it is nil or none of ours. */
 SimBuffer *sim_buffer(id<MTLBuffer> buffer, const char *what);

@@ -481,6 +481,14 @@ static struct sim_matrix matrix_of(MPSNDArray *array) {
                              .column_stride = array->_layout.strides[0]};
 }
 
+/* All elements, from the first to the last one. */
+static struct sim_access access_to(MPSNDArray *array, bool write) {
+  NSUInteger last = 0;
+  for (NSUInteger i = 0; i < array->_layout.rank; i++)
+    last += (array->_layout.sizes[i] - 1) * array->_layout.strides[i];
+  return (struct sim_access){(SimBuffer *)array->_buffer, array->_offset, (last + 1) * sizeof(float), write};
+}
+
 - (void)encodeToCommandEncoder:(id<MTLComputeCommandEncoder>)encoder
                  commandBuffer:(id<MTLCommandBuffer>)buffer
                   sourceArrays:(NSArray *)sources
@@ -502,13 +510,13 @@ static struct sim_matrix matrix_of(MPSNDArray *array) {
   bool garbage = root->_garbage;
   float alpha = (float)_alpha;
   [root append:^(struct sim_run *run) {
-    [(SimBuffer *)a->_buffer use:run write:false];
-    [(SimBuffer *)b->_buffer use:run write:false];
-    [(SimBuffer *)destination->_buffer use:run write:true];
+    const struct sim_access accesses[] = {access_to(a, false), access_to(b, false), access_to(destination, true)};
     struct sim_matrix y = matrix_of(destination);
+    sim_access_begin(accesses, 3, run);
     sim_product(matrix_of(a), matrix_of(b), y, alpha);
     if (garbage)
       y.data[0] += 1;
+    sim_access_end(accesses, 3);
     return (uint32_t)0;
   }];
   [context touchImpl];

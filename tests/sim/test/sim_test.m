@@ -571,6 +571,21 @@ static void recycles_a_buffer_in_flight(void) {
   mst_sim_quiesce();
 }
 
+static void lets_queues_share_a_buffer(void) {
+  id<MTLBuffer> buffer = floats(16);
+  id<MTLCommandQueue> queues[] = {queue(), queue()};
+  mst_sim_hold();
+  for (int i = 0; i < 2; i++) {
+    id<MTLCommandBuffer> commands = [queues[i] commandBuffer];
+    id<MTLBlitCommandEncoder> blit = [commands blitCommandEncoder];
+    [blit fillBuffer:buffer range:NSMakeRange(32 * (NSUInteger)i, 32) value:1];
+    [blit endEncoding];
+    [commands commit];
+  }
+  mst_sim_release();
+  mst_sim_quiesce();
+}
+
 static void *make_a_command_buffer(void *q) {
   [(id<MTLCommandQueue>)q commandBuffer];
   return NULL;
@@ -702,6 +717,7 @@ static const struct test_case {
     WORKS(pads_rows_unless_told_otherwise),
     WORKS(has_no_device),
     WORKS(is_paravirtual),
+    WORKS(lets_queues_share_a_buffer),
     WORKS(runs_out_of_memory),
     WORKS(knows_older_systems),
     WORKS(fails_a_command_buffer_on_order),
