@@ -153,7 +153,10 @@ static void make_samples(void) {
   id<MTLBlitCommandEncoder> blit = [[buffer blitCommandEncoder] retain];
   [blit endEncoding];
   NSError *error = nil;
-  id<MTLLibrary> library = [device newLibraryWithSource:@"kernel void nothing() {}" options:nil error:&error];
+  id<MTLLibrary> library =
+      [device newLibraryWithSource:@"#include <metal_stdlib>\nkernel void nothing(device float *none [[buffer(0)]]) {}"
+                           options:nil
+                             error:&error];
   id<MTLFunction> function = [library newFunctionWithName:@"nothing"];
   id<MTLComputePipelineState> state =
       function == nil ? nil : [device newComputePipelineStateWithFunction:function error:&error];
