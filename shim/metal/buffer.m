@@ -38,7 +38,7 @@ void mst_buffer_unuse(mst_buffer *buffer) {
 
 /* Counts `bytes` as allocated, unless that exceeds the limit, by our own account or by the driver's. */
 static bool account(mst_device *device, uint64_t bytes) {
-  uint64_t limit = mst_device_limit(device);
+  uint64_t limit = device->limit_bytes;
   uint64_t driver = device->metal.currentAllocatedSize;
   if (driver > limit || bytes > limit - driver) {
     return false;
@@ -71,8 +71,7 @@ int32_t mst_buffer_create(mst_device *device, uint64_t bytes, int32_t storage, m
                       "%llu bytes beyond %llu allocated (%llu by the driver's count) exceed the "
                       "limit of %llu",
                       (unsigned long long)bytes, (unsigned long long)atomic_load(&device->allocated_bytes),
-                      (unsigned long long)device->metal.currentAllocatedSize,
-                      (unsigned long long)mst_device_limit(device));
+                      (unsigned long long)device->metal.currentAllocatedSize, (unsigned long long)device->limit_bytes);
     }
     MTLResourceOptions options =
         (storage == MST_STORAGE_SHARED ? MTLResourceStorageModeShared : MTLResourceStorageModePrivate) |

@@ -39,7 +39,8 @@ struct mst_device {
   /* Constant once open. */
   id<MTLDevice> metal;
   MPSGraphDevice *graph_device;
-  uint32_t flags; /* enum mst_device_flags */
+  uint32_t flags;       /* enum mst_device_flags */
+  uint64_t limit_bytes; /* beyond it, allocations fail */
   uint64_t max_buffer_bytes;
 
   /* Memory of the buffers. */
@@ -65,9 +66,6 @@ struct mst_device {
   uint32_t handlers;   /* completion handlers that run just now */
   mst_completions completions;
 };
-
-/* Beyond this, allocations fail. It can change while the process runs (sysctl iogpu.wired_limit_mb). */
-uint64_t mst_device_limit(const mst_device *device);
 
 void mst_device_retain(mst_device *device);
 void mst_device_release(mst_device *device);

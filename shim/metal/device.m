@@ -147,6 +147,11 @@ int32_t mst_device_open(uint32_t index, const mst_device_options *options, mst_d
     device->graph_device = [[MPSGraphDevice deviceWithMTLDevice:metal] retain];
     device->flags = options->flags;
     device->max_buffer_bytes = metal.maxBufferLength;
+    /* Beyond the working set the machine swaps long before an allocation fails. */
+    device->limit_bytes = metal.recommendedMaxWorkingSetSize;
+    if (device->limit_bytes == 0) {
+      device->limit_bytes = NSProcessInfo.processInfo.physicalMemory;
+    }
     pthread_mutex_init(&device->instances_lock, NULL);
     pthread_mutex_init(&device->lock, NULL);
     pthread_cond_init(&device->idle, NULL);
@@ -222,12 +227,6 @@ int32_t mst_device_info(mst_device *device, mst_device_facts *out_facts) {
   }
 }
 
-/* Beyond the working set the machine swaps long before an allocation fails. */
-uint64_t mst_device_limit(const mst_device *device) {
-  uint64_t working_set = device->metal.recommendedMaxWorkingSetSize;
-  return working_set != 0 ? working_set : NSProcessInfo.processInfo.physicalMemory;
-}
-
 int32_t mst_device_memory(mst_device *device, mst_device_memory_facts *out_facts) {
   @autoreleasepool {
     if (!mst_is(device, MST_TAG_DEVICE) || out_facts == NULL) {
@@ -238,7 +237,7 @@ int32_t mst_device_memory(mst_device *device, mst_device_memory_facts *out_facts
     uint64_t driver = device->metal.currentAllocatedSize;
     out_facts->allocated_bytes = driver > held ? driver : held;
     out_facts->buffer_count = atomic_load(&device->buffer_count);
-    out_facts->limit_bytes = mst_device_limit(device);
+    out_facts->limit_bytes = device->limit_bytes;
     return MST_OK;
   }
 }

@@ -10,7 +10,7 @@
  * (under the debug layer those are its wrappers):
  *   hold         every command buffer that is made on a held queue begins with a wait for an event of the hook's own
  *   fail         the n-th committed command buffer says that it failed, whatever it did
- *   memory limit the device's recommended working set
+ * The memory limit is a field of the device.
  * What is replaced once stays, and is inert while nothing is ordered. */
 #import <Metal/Metal.h>
 #include <objc/runtime.h>
@@ -208,27 +208,12 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
 
 /* ------------------------------------------------------------------------------------------------------- memory --- */
 
-static uint64_t memory_limit; /* 0: the device's own */
-
-static uint64_t limited_working_set(id self, SEL selector) {
-  uint64_t (*function)(id, SEL) = (uint64_t(*)(id, SEL))original_of(self, selector);
-  pthread_mutex_lock(&lock);
-  uint64_t limit = memory_limit;
-  pthread_mutex_unlock(&lock);
-  return limit != 0 ? limit : function(self, selector);
-}
-
 int32_t mst_test_memory_limit(mst_device *device, uint64_t bytes) {
-  @autoreleasepool {
-    if (!mst_is(device, MST_TAG_DEVICE)) {
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a device");
-    }
-    pthread_mutex_lock(&lock);
-    replace(device->metal, @selector(recommendedMaxWorkingSetSize), (IMP)limited_working_set);
-    memory_limit = bytes;
-    pthread_mutex_unlock(&lock);
-    return MST_OK;
+  if (!mst_is(device, MST_TAG_DEVICE)) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a device");
   }
+  device->limit_bytes = bytes != 0 ? bytes : device->metal.recommendedMaxWorkingSetSize;
+  return MST_OK;
 }
 
 /* ---------------------------------------------------------------------------------------- what a GPU has not ------ */
