@@ -52,9 +52,10 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
   return mst_sim_fail_command_buffer(NULL, status == MST_OK ? 0 : n, code);
 }
 
-/* Of this device alone: MST_SIM_MEMORY_LIMIT would be that of all. */
+/* Of all devices: there is one GPU. */
 int32_t mst_test_memory_limit(mst_device *device, uint64_t bytes) {
-  device->limit_bytes = bytes > 0 ? bytes : [device->metal recommendedMaxWorkingSetSize];
+  (void)device;
+  sim_switches.memory_limit = (int64_t)bytes;
   return MST_OK;
 }
 

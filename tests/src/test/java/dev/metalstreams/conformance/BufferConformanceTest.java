@@ -58,6 +58,7 @@ class BufferConformanceTest extends DriverConformance {
     driver.destroyBuffer(fits);
     driver.destroyBuffer(driver.createBuffer(1 << 19));
     driver.destroyBuffer(kept);
+    subject.memoryLimit(driver, 0);
   }
 
   @ParameterizedTest

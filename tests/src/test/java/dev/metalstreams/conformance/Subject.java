@@ -20,7 +20,10 @@ interface Subject {
    */
   void failNext(Driver driver, long queue);
 
-  /** Sets the memory limit. */
+  /**
+   * Sets the memory limit; 0 for the default, which every test that set one restores: a device may
+   * share it with the others.
+   */
   void memoryLimit(Driver driver, long bytes);
 
   /**
