@@ -165,9 +165,9 @@ typedef struct mst_device_memory_facts {
 
 /* Metal: whether MST_DEVICE_AGX_GUARD is at work. */
 enum mst_agx_guard {
-  MST_AGX_GUARD_OFF = 0,        /* not asked for */
-  MST_AGX_GUARD_ON = 1,         /* at work */
-  MST_AGX_GUARD_NO_TARGET = 2   /* asked for, but this driver's encoders are not of the kind that it guards */
+  MST_AGX_GUARD_OFF = 0,      /* not asked for */
+  MST_AGX_GUARD_ON = 1,       /* at work */
+  MST_AGX_GUARD_NO_TARGET = 2 /* asked for, but this driver's encoders are not of the kind that it guards */
 };
 
 /* Counts since the device was opened; those of the guard, since the process began. */
