@@ -7,8 +7,9 @@
  *
  * buffer->uses counts the uses by open and uncompleted command buffers. Destroying is the one transition 0 -> ENDING, so
  * it cannot slip between a check and a use: an encode that comes later finds ENDING and fails, one that came earlier
- * makes the destroy fail. A use is counted off before the value of its command buffer is completed, so who has seen the
- * value may destroy the buffer. */
+ * makes the destroy fail. A use is counted off when the device is done with the buffer and before the value of the
+ * command buffer is completed. So who has seen the value may destroy the buffer, and a destroy may succeed a moment
+ * before the value is seen. */
 #include "buffer.h"
 
 #include <stdlib.h>

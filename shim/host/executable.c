@@ -427,6 +427,9 @@ static bool run_matmul(const mst_executable *executable, const mst_step *step, c
 bool mst_executable_run(const mst_executable *executable, mst_buffer *const *arguments) {
   uint8_t *arena = NULL;
   if (executable->arena_bytes > 0) {
+    if (executable->arena_bytes > atomic_load_explicit(&executable->device->limit_bytes, memory_order_relaxed)) {
+      return false; /* the system might well promise so much, and end the process when it is used */
+    }
     arena = mst_scratch(MST_SCRATCH_ARENA, executable->arena_bytes);
     if (arena == NULL) {
       return false;

@@ -6,6 +6,8 @@
 /* Graphs and executables against sums in double precision.
  *
  *     graph_test [math library] */
+#include <stdbool.h>
+
 #include "check.h"
 
 static const char *math_library = "builtin";
@@ -277,6 +279,120 @@ static void layers_share_memory_without_mixing(void) {
   OK(mst_device_close(device));
 }
 
+enum { SIDE = 6, MOST_NODES = 24, MOST_DEGREE = 8 };
+
+/* A node of a random graph, of [SIDE, SIDE] or, for some inputs, [SIDE] or [SIDE, 1]. */
+typedef struct random_node {
+  double values[SIDE][SIDE];
+  double bounds[SIDE][SIDE]; /* how large the terms of each element may be: rounding is measured by it */
+  int degree;                /* of the polynomial in the inputs */
+  bool square;               /* surely [SIDE, SIDE]: a product takes it, and its elements are compared */
+} random_node;
+
+static void random_input(mst_graph *graph, random_node *node, int64_t *out_count, float *values) {
+  int32_t id = 0;
+  int shape = (int)(next_random() % 4); /* [SIDE, SIDE] twice, a row, a column */
+  const int64_t dims[2] = {SIDE, shape == 3 ? 1 : SIDE};
+  OK(mst_graph_input(graph, MST_F32, dims, shape == 2 ? 1 : 2, &id));
+  *out_count = shape < 2 ? SIDE * SIDE : SIDE;
+  fill(values, *out_count);
+  for (int row = 0; row < SIDE; row++) {
+    for (int column = 0; column < SIDE; column++) {
+      node->values[row][column] = values[shape < 2 ? row * SIDE + column : shape == 2 ? column : row];
+      node->bounds[row][column] = fabs(node->values[row][column]);
+    }
+  }
+  node->degree = 1;
+  node->square = shape < 2;
+}
+
+static void random_matmul(random_node *node, const random_node *a, const random_node *b, int transpose_b) {
+  for (int row = 0; row < SIDE; row++) {
+    for (int column = 0; column < SIDE; column++) {
+      node->values[row][column] = 0;
+      node->bounds[row][column] = 0;
+      for (int i = 0; i < SIDE; i++) {
+        node->values[row][column] += a->values[row][i] * (transpose_b ? b->values[column][i] : b->values[i][column]);
+        node->bounds[row][column] += a->bounds[row][i] * (transpose_b ? b->bounds[column][i] : b->bounds[i][column]);
+      }
+    }
+  }
+  node->degree = a->degree + b->degree;
+  node->square = true;
+}
+
+/* Adds a random node that computes something from those before it. */
+static void random_operation(mst_graph *graph, random_node *nodes, int32_t count, int32_t *out_id) {
+  int32_t a = (int32_t)(next_random() % (uint64_t)count);
+  int32_t b = (int32_t)(next_random() % (uint64_t)count);
+  random_node *node = &nodes[count];
+  int transpose_b = (int)(next_random() % 2);
+  uint64_t operation = next_random() % 4;
+  if (operation >= 2 && nodes[a].square && nodes[b].square && nodes[a].degree + nodes[b].degree <= MOST_DEGREE) {
+    random_matmul(node, &nodes[a], &nodes[b], transpose_b);
+    OK(mst_graph_matmul(graph, a, b, (uint32_t)transpose_b, out_id));
+    return;
+  }
+  bool relu = operation == 0;
+  for (int row = 0; row < SIDE; row++) {
+    for (int column = 0; column < SIDE; column++) {
+      double left = nodes[a].values[row][column];
+      node->values[row][column] = relu ? (left > 0 ? left : 0) : left + nodes[b].values[row][column];
+      node->bounds[row][column] = nodes[a].bounds[row][column] + (relu ? 0 : nodes[b].bounds[row][column]);
+    }
+  }
+  node->degree = relu || nodes[a].degree > nodes[b].degree ? nodes[a].degree : nodes[b].degree;
+  node->square = nodes[a].square || (!relu && nodes[b].square);
+  OK(relu ? mst_graph_relu(graph, a, out_id) : mst_graph_add(graph, a, b, out_id));
+}
+
+/* Plans of memory that let tensors overlap at the wrong time give wrong results in some of these. */
+static void random_graphs_keep_their_tensors_apart(void) {
+  for (int round = 0; round < 400; round++) {
+    mst_device *device = open_math_device();
+    mst_graph *graph = NULL;
+    OK(mst_graph_create(device, &graph));
+    static random_node nodes[MOST_NODES];
+    mst_buffer *buffers[MOST_NODES];
+    int32_t inputs = 1 + (int32_t)(next_random() % 5);
+    int32_t count = 0;
+    for (; count < inputs; count++) {
+      float values[SIDE * SIDE];
+      int64_t elements = 0;
+      random_input(graph, &nodes[count], &elements, values);
+      float *contents = NULL;
+      buffers[count] = create_floats(device, elements, &contents);
+      memcpy(contents, values, (size_t)elements * sizeof(float));
+    }
+    for (; count < MOST_NODES; count++) {
+      int32_t id = -1;
+      random_operation(graph, nodes, count, &id);
+      CHECK_EQUAL(count, id);
+    }
+    int32_t outputs[MOST_NODES];
+    float *results[MOST_NODES];
+    int32_t output_count = 0;
+    for (int32_t id = inputs; id < count; id++) {
+      if (id == count - 1 || next_random() % 8 == 0) {
+        OK(mst_graph_output(graph, id));
+        outputs[output_count] = id;
+        buffers[inputs + output_count] = create_floats(device, SIDE * SIDE, &results[output_count]);
+        output_count++;
+      }
+    }
+    run_graph(device, graph, buffers, inputs + output_count);
+    for (int32_t i = 0; i < output_count; i++) {
+      const random_node *node = &nodes[outputs[i]];
+      for (int at = 0; node->square && at < SIDE * SIDE; at++) {
+        double error = fabs((&node->values[0][0])[at] - results[i][at]);
+        CHECK(error <= 1e-5 * (&node->bounds[0][0])[at] + 1e-6);
+      }
+    }
+    destroy_buffers(buffers, inputs + output_count);
+    OK(mst_device_close(device));
+  }
+}
+
 static void relu_keeps_nan(void) {
   mst_device *device = open_math_device();
   float *in = NULL;
@@ -442,6 +558,7 @@ int main(int argc, char **argv) {
   RUN(products_of_many_shapes);
   RUN(sums_broadcast);
   RUN(layers_share_memory_without_mixing);
+  RUN(random_graphs_keep_their_tensors_apart);
   RUN(relu_keeps_nan);
   RUN(shapes_are_checked);
   RUN(layer_norm_is_exact);

@@ -5,6 +5,7 @@
 
 /* Values, waits, failures and completions of queues. */
 #include <pthread.h>
+#include <sched.h>
 
 #include "check.h"
 
@@ -359,6 +360,44 @@ static void wake_and_close_send_drainers_home(void) {
   OK(mst_device_close(device));
 }
 
+typedef struct drained {
+  mst_device *device;
+  mst_queue *echo; /* gets a command buffer for each completion of another queue */
+} drained;
+
+static void *echo_completions(void *argument) {
+  drained *drained = argument;
+  for (uint64_t value = 1; value <= 20; value++) {
+    mst_completion completion = next_completion(drained->device);
+    CHECK_EQUAL(1, completion.queue_id);
+    CHECK_EQUAL(value, completion.value);
+    commit_fill(drained->echo, value, NULL, 0);
+    CHECK_EQUAL(2, next_completion(drained->device).queue_id);
+  }
+  return NULL;
+}
+
+/* The waiting thread executes the work itself and is in no hurry to tell the drainer, but tell it must. */
+static void drainers_hear_of_what_waiters_executed(void) {
+  mst_device *device = open_device(1);
+  mst_queue *queue = create_queue(device, 1);
+  drained drained = {device, create_queue(device, 2)};
+  pthread_t drainer;
+  CHECK_EQUAL(0, pthread_create(&drainer, NULL, echo_completions, &drained));
+  for (uint64_t value = 1; value <= 20; value++) {
+    OK(mst_commands_begin(queue, value));
+    OK(mst_commands_commit(queue, value, MST_COMMIT_WAITING));
+    OK(mst_queue_wait(queue, value, -1));
+    while (mst_queue_completed_value(drained.echo) < value) {
+      sched_yield();
+    }
+  }
+  pthread_join(drainer, NULL);
+  OK(mst_queue_destroy(drained.echo));
+  OK(mst_queue_destroy(queue));
+  OK(mst_device_close(device));
+}
+
 static void close_drains_and_objects_may_end_later(void) {
   mst_device *device = open_device(2);
   mst_queue *queue = create_queue(device, 1);
@@ -406,6 +445,7 @@ int main(void) {
   RUN(latency_ties_up_no_worker);
   RUN(seeds_change_the_order);
   RUN(wake_and_close_send_drainers_home);
+  RUN(drainers_hear_of_what_waiters_executed);
   RUN(close_drains_and_objects_may_end_later);
   RUN(a_lost_device_fails_everything);
   return 0;

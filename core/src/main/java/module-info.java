@@ -6,6 +6,7 @@ module dev.metalstreams.core {
   requires jdk.jfr;
 
   exports dev.metalstreams;
+  exports dev.metalstreams.batch;
   exports dev.metalstreams.safetensors;
 
   uses dev.metalstreams.driver.DriverProvider;

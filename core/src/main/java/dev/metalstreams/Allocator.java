@@ -16,6 +16,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -58,6 +59,12 @@ class Allocator {
   private final ReferenceQueue<DeviceBuffer> leaks = new ReferenceQueue<>();
   private final long softLimit;
   private final long hardLimit;
+
+  /**
+   * Held from taking blocks out of the lists to giving them to the driver: who finds the lists
+   * empty and the driver full waits here for memory that is on its way.
+   */
+  private final ReentrantLock givingBack = new ReentrantLock();
 
   private final AtomicLong nextBlock = new AtomicLong(1);
   private final AtomicLong retries = new AtomicLong();
@@ -180,7 +187,7 @@ class Allocator {
       throw outOfMemory(bytes, stream); // nothing that could be given back would help
     }
     boolean leaksClosed = reportLeaks();
-    if (recycle(stream.cache().reclaim()) || leaksClosed) {
+    if (reclaim(stream.cache()) || leaksClosed) {
       DeviceBuffer cached =
           sizeClass == SizeClasses.HUGE ? null : recycled(stream, sizeClass, bytes, forHost);
       if (cached != null) {
@@ -203,6 +210,7 @@ class Allocator {
       return block;
     }
     retries.incrementAndGet();
+    awaitGivingBack();
     // Dearer with every step, and after each the driver is asked again: what is done anyway, what
     // is done soon, what
     // the caches hold.
@@ -341,6 +349,14 @@ class Allocator {
     if (block.uses.owner().cache().close(block, keeps(block))) {
       recycle(block);
     }
+    if (device.isClosed()) {
+      giveAllBack(); // close() may have looked through the caches before this block was in one
+    }
+  }
+
+  private void giveAllBack() {
+    reclaim();
+    trimTo(0);
   }
 
   /**
@@ -349,17 +365,39 @@ class Allocator {
    */
   void reclaim() {
     for (StreamCache cache : caches) {
-      if (cache.hasPending()) {
-        recycle(cache.reclaim());
-      }
+      reclaim(cache);
     }
   }
 
-  private boolean recycle(List<Block> blocks) {
-    for (Block block : blocks) {
-      recycle(block);
+  /** True if there was any such block. */
+  private boolean reclaim(StreamCache cache) {
+    if (!cache.hasPending()) {
+      return false;
     }
-    return !blocks.isEmpty();
+    lockGivingBack();
+    try {
+      List<Block> blocks = cache.reclaim();
+      blocks.forEach(this::recycle);
+      return !blocks.isEmpty();
+    } finally {
+      unlockGivingBack();
+    }
+  }
+
+  private void lockGivingBack() {
+    device.lockOrder().enter(LockOrder.MEMORY);
+    givingBack.lock();
+  }
+
+  private void unlockGivingBack() {
+    givingBack.unlock();
+    device.lockOrder().exit(LockOrder.MEMORY);
+  }
+
+  /** Returns once whoever is giving memory back now has done so. */
+  private void awaitGivingBack() {
+    lockGivingBack();
+    unlockGivingBack();
   }
 
   /** What becomes of an unused block that does not go straight to its cache. */
@@ -399,13 +437,18 @@ class Allocator {
       cache.idle(idle);
     }
     idle.sort(Comparator.comparingLong(block -> block.stamp));
-    for (Block block : idle) {
-      if (ledger.reservedBytes() <= bytes) {
-        return;
+    lockGivingBack();
+    try {
+      for (Block block : idle) {
+        if (ledger.reservedBytes() <= bytes) {
+          return;
+        }
+        if (block.uses.owner().cache().takeOut(block)) {
+          giveBack(block);
+        }
       }
-      if (block.uses.owner().cache().takeOut(block)) {
-        giveBack(block);
-      }
+    } finally {
+      unlockGivingBack();
     }
   }
 
@@ -439,8 +482,13 @@ class Allocator {
   /** Gives the cached blocks of one stream back, after waiting for its work. */
   void release(DeviceStream stream) {
     stream.awaitReached(stream.queued(), -1);
-    recycle(stream.cache().reclaim());
-    stream.cache().drain(block -> unused(block.uses)).forEach(this::giveBack);
+    reclaim(stream.cache());
+    lockGivingBack();
+    try {
+      stream.cache().drain(block -> unused(block.uses)).forEach(this::giveBack);
+    } finally {
+      unlockGivingBack();
+    }
   }
 
   /** Closes every buffer and gives everything back. The device has no work left and takes none. */
@@ -460,8 +508,7 @@ class Allocator {
       device.log(
           Level.WARNING, open + " buffers of " + bytes + " bytes were still open at close", null);
     }
-    reclaim();
-    trimTo(0);
+    giveAllBack();
   }
 
   // ---- dropped buffers

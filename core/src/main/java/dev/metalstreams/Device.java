@@ -260,7 +260,9 @@ public final class Device implements AutoCloseable {
     if (first == null) {
       return next;
     }
-    first.addSuppressed(next);
+    if (!first.equals(next)) { // the end of the device is the same for every stream
+      first.addSuppressed(next);
+    }
     return first;
   }
 
@@ -299,13 +301,20 @@ public final class Device implements AutoCloseable {
       all.forEach(DeviceStream::close);
       WaitTimeoutException hung = null;
       for (DeviceStream stream : all) {
-        try {
-          Timeline timeline = stream.timeline();
-          timeline.awaitReached(timeline.submitted(), Math.max(0, deadline - System.nanoTime()));
-        } catch (WaitTimeoutException e) {
-          hung = e;
-        } catch (MetalStreamsException e) {
-          log(Level.DEBUG, "while closing", e);
+        Timeline timeline = stream.timeline();
+        boolean waiting = true;
+        while (waiting) {
+          waiting = false;
+          try {
+            timeline.awaitReached(timeline.submitted(), Math.max(0, deadline - System.nanoTime()));
+          } catch (WaitInterruptedException e) {
+            interrupted |= Thread.interrupted(); // kept for later: the device cannot be half closed
+            waiting = true;
+          } catch (WaitTimeoutException e) {
+            hung = e;
+          } catch (MetalStreamsException e) {
+            log(Level.DEBUG, "while closing", e);
+          }
         }
       }
       boolean stopped =
@@ -514,13 +523,19 @@ public final class Device implements AutoCloseable {
       return this;
     }
 
-    private Builder set(Settings.Key key, String value) {
+    /** Sets what has no method of its own. */
+    Builder set(Settings.Key key, String value) {
       values.put(key, value);
       return this;
     }
 
     private static String millis(Duration duration) {
-      return Long.toString(Objects.requireNonNull(duration, "duration").toMillis());
+      Objects.requireNonNull(duration, "duration");
+      try {
+        return Long.toString(duration.toMillis());
+      } catch (ArithmeticException e) {
+        return duration.toString(); // refused with the setting's name, like other times too long
+      }
     }
 
     /**

@@ -3,6 +3,7 @@ package dev.metalstreams;
 import java.time.Duration;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -119,10 +120,19 @@ public class DeviceEvent {
       times.complete(gpu);
     }
 
+    @Override
+    public void none(MetalStreamsException why) {
+      times.completeExceptionally(why);
+    }
+
     private long end() {
       await();
       // The value can be seen a moment before the completion thread has brought the times.
-      return times.join().end();
+      try {
+        return times.join().end();
+      } catch (CompletionException e) {
+        throw e.getCause() instanceof MetalStreamsException end ? end : e;
+      }
     }
   }
 }

@@ -120,6 +120,7 @@ public final class DeviceStream {
       if (length == 0) {
         return;
       }
+      follow(buffer);
       long at = begin();
       try {
         driver.encodeFill(queue, at, buffer.handle(), offset, length, value);
@@ -166,6 +167,8 @@ public final class DeviceStream {
         if (length == 0) {
           return;
         }
+        follow(source);
+        follow(target);
         long at = begin();
         try {
           driver.encodeCopy(
@@ -189,6 +192,12 @@ public final class DeviceStream {
   /** Encodes an executable on tensors that the caller has checked and acquired. */
   void execute(long executable, List<Tensor> inputs, List<Tensor> outputs) {
     int count = inputs.size() + outputs.size();
+    for (int i = 0; i < inputs.size(); i++) {
+      follow(inputs.get(i).buffer());
+    }
+    for (int i = 0; i < outputs.size(); i++) {
+      follow(outputs.get(i).buffer());
+    }
     long at = begin();
     try {
       if (arguments.capacity() < count) {
@@ -250,6 +259,20 @@ public final class DeviceStream {
       throw device.translate(e, name);
     } finally {
       unlock();
+    }
+  }
+
+  /**
+   * Work on a recycled block comes after that of its last tenant. On the block's own stream that is
+   * so by itself; another stream has to wait, on the device, for what is left.
+   */
+  private void follow(DeviceBuffer buffer) {
+    DeviceStream owner = buffer.stream();
+    if (owner != this) {
+      long inherited = buffer.tenancy().block.uses.inherited();
+      if (owner.timeline.completed() < inherited && !owner.timeline.reached(inherited)) {
+        waitFor(new DeviceEvent(owner, inherited));
+      }
     }
   }
 

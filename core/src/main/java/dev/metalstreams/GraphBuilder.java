@@ -118,6 +118,7 @@ public final class GraphBuilder {
   /** Makes a node an output. An input is not one, and a node is one only once. */
   public void output(String name, Node node) {
     Objects.requireNonNull(name, "name");
+    checkNotBuilt();
     check("output", node, node);
     if (inputs.contains(node)) {
       throw new IllegalArgumentException("the input " + node + " cannot be an output");
@@ -145,13 +146,17 @@ public final class GraphBuilder {
   }
 
   private Node add(String name, DType type, Shape shape, NodeSpec spec) {
-    if (built) {
-      throw new IllegalStateException("the graph is built");
-    }
+    checkNotBuilt();
     int id = specs.size();
     specs.add(spec);
     String unique = spec instanceof NodeSpec.Input ? name : name + "#" + id;
     return new Node(this, id, unique, type, shape);
+  }
+
+  private void checkNotBuilt() {
+    if (built) {
+      throw new IllegalStateException("the graph is built");
+    }
   }
 
   private void check(String operation, Node a, Node b) {

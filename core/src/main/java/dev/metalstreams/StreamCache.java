@@ -55,6 +55,7 @@ final class StreamCache {
         return null;
       }
       list.remove(block);
+      block.uses.begin();
       buffer = new DeviceBuffer(device, block, bytes, leaks, sampled());
       peak = lend(block, buffer);
     }
@@ -69,6 +70,7 @@ final class StreamCache {
     DeviceBuffer buffer;
     boolean peak;
     synchronized (this) {
+      block.uses.begin();
       buffer = new DeviceBuffer(device, block, bytes, leaks, sampled());
       peak = lend(block, buffer);
     }

@@ -45,6 +45,13 @@ public final class StreamPool {
   private final AtomicReferenceArray<@Nullable DeviceStream> streams;
   private final ScopedValue<DeviceStream> scoped = ScopedValue.newInstance();
 
+  /**
+   * Whether {@link #scoped} may be bound: to look in vain costs a quarter of {@link #current}. Set
+   * by the thread that begins the first scope, before; so whoever is in a scope, begun or
+   * inherited, sees it without further ado.
+   */
+  private boolean hasScopes;
+
   @SuppressWarnings("ThreadLocalUsage") // one per pool: a thread has a stream of each device
   private final ThreadLocal<@Nullable DeviceStream> own = new ThreadLocal<>();
 
@@ -92,7 +99,7 @@ public final class StreamPool {
    */
   public DeviceStream current() {
     device.checkOpen();
-    if (scoped.isBound()) {
+    if (hasScopes && scoped.isBound()) {
       return scoped.get();
     }
     DeviceStream mine = own.get();
@@ -163,7 +170,7 @@ public final class StreamPool {
       DeviceStream stream, ScopedValue.CallableOp<? extends T, X> work) throws X {
     check(stream);
     Objects.requireNonNull(work, "work");
-    return ScopedValue.where(scoped, stream).<T, X>call(work);
+    return scope(stream).<T, X>call(work);
   }
 
   /**
@@ -174,7 +181,14 @@ public final class StreamPool {
   public void runWith(DeviceStream stream, Runnable work) {
     check(stream);
     Objects.requireNonNull(work, "work");
-    ScopedValue.where(scoped, stream).run(work);
+    scope(stream).run(work);
+  }
+
+  private ScopedValue.Carrier scope(DeviceStream stream) {
+    if (!hasScopes) {
+      hasScopes = true;
+    }
+    return ScopedValue.where(scoped, stream);
   }
 
   // ---- leases

@@ -114,6 +114,9 @@ class Timeline {
   /** Receives the GPU times of a value. */
   interface TimedEvent {
     void times(GpuTimes times);
+
+    /** They will never come. */
+    void none(MetalStreamsException why);
   }
 
   Timeline(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
@@ -269,6 +272,7 @@ class Timeline {
   void end(MetalStreamsException why) {
     ended = why;
     wakeUpTo(Long.MAX_VALUE);
+    endTimed(why);
   }
 
   // ---- failures
@@ -451,6 +455,19 @@ class Timeline {
   /** Asks for the GPU times of a value that is not committed yet. */
   void time(long value, TimedEvent event) {
     timed.put(value, event);
+    MetalStreamsException end = ended;
+    if (end != null) {
+      endTimed(end); // `end` may have looked before
+    }
+  }
+
+  private void endTimed(MetalStreamsException why) {
+    for (Long value : timed.keySet()) {
+      TimedEvent event = timed.remove(value);
+      if (event != null) {
+        event.none(why);
+      }
+    }
   }
 
   /** A failure in the words of the driver, as an exception of this stream. */

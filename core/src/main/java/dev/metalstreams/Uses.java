@@ -24,6 +24,9 @@ final class Uses {
   private volatile DeviceStream owner;
   private volatile long ownerValue;
 
+  /** {@code ownerValue} when the present tenant got the block: work of tenants before it. */
+  private long inherited;
+
   /**
    * Whether anything but {@code ownerValue} is to be looked at. Set once per tenancy, under the
    * monitor.
@@ -41,6 +44,16 @@ final class Uses {
 
   DeviceStream owner() {
     return owner;
+  }
+
+  /** A new tenant gets the block. Before its buffer is made, whose final fields publish this. */
+  void begin() {
+    inherited = ownerValue;
+  }
+
+  /** Up to which value of the owner the work of tenants before this one goes. */
+  long inherited() {
+    return inherited;
   }
 
   /** Work at {@code value} of {@code stream}, whose lock the caller holds, touches the memory. */
@@ -63,7 +76,8 @@ final class Uses {
     if (stream == owner) {
       ownerRecorded = true;
     } else {
-      recorded[slot(stream)] = true;
+      int slot = slot(stream); // first: it may replace the array
+      recorded[slot] = true;
     }
   }
 
@@ -179,12 +193,14 @@ final class Uses {
   }
 
   /**
-   * Submits and waits for all of it; throws the failure of work that failed. Holds no lock while it
-   * waits.
+   * Submits and waits for all of it; throws the failure of work that failed, unless it was an
+   * earlier tenant's. Holds no lock while it waits.
    */
   void await() {
     awaitReached();
-    owner.timeline().throwIfFailed(ownerValue);
+    if (ownerValue > inherited) {
+      owner.timeline().throwIfFailed(ownerValue);
+    }
     if (shared) {
       Others uses = others();
       for (int i = 0; i < uses.values.length; i++) {

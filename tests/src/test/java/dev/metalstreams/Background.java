@@ -1,8 +1,11 @@
 package dev.metalstreams;
 
+import java.time.Duration;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /** Something that runs on a thread of its own, and whose thread can be watched. */
 final class Background<T> {
@@ -61,11 +64,22 @@ final class Background<T> {
 
   /** The result, or what the work threw. */
   T get() throws Exception {
+    return get(Duration.ofHours(1));
+  }
+
+  /** The same, within a time; work that takes longer hangs, and is interrupted. */
+  T get(Duration patience) throws Exception {
     try {
-      return task.get();
+      return task.get(patience.toNanos(), TimeUnit.NANOSECONDS);
+    } catch (TimeoutException e) {
+      thread.interrupt();
+      throw new AssertionError("hangs", e);
     } catch (ExecutionException e) {
       if (e.getCause() instanceof Exception exception) {
         throw exception;
+      }
+      if (e.getCause() instanceof Error error) {
+        throw error;
       }
       throw e;
     }

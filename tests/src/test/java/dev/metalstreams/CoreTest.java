@@ -34,7 +34,12 @@ abstract class CoreTest {
   }
 
   final Device open(Script script, UnaryOperator<Device.Builder> with) {
-    Device device = with.apply(Device.builder().driver(script.provider()).debug(true)).open();
+    Device.Builder builder =
+        Device.builder()
+            .driver(script.provider())
+            .debug(true)
+            .set(Settings.Key.COMMIT_IDLE, "0"); // the test decides what is committed when
+    Device device = with.apply(builder).open();
     opened.add(new Opened(script, device));
     return device;
   }

@@ -46,10 +46,9 @@ final class LibraryCache {
     this.root = root;
   }
 
-  /** The cache of the user who runs this process. */
+  /** The cache of the user who runs this process: the same one on every call. */
   static LibraryCache ofUser() {
-    return new LibraryCache(
-        userRoot(System.getenv(), System.getProperty("user.home"), Platform.current()));
+    return OfUser.CACHE;
   }
 
   /** Where systems keep what can be made again. */
@@ -94,7 +93,7 @@ final class LibraryCache {
   private static Path placeUnder(Path root, List<PackedFile> files) throws IOException {
     makePrivate(root);
     Path directory = root.resolve(key(files));
-    Files.createDirectories(directory);
+    makePrivate(directory); // it may be left over from when the root was open to others
     for (PackedFile file : files) {
       Path copy = directory.resolve(file.name());
       if (!isSound(copy, file)) {
@@ -112,28 +111,29 @@ final class LibraryCache {
     return Sha256.of(contents.toString().getBytes(StandardCharsets.UTF_8)).substring(0, 32);
   }
 
-  private static void makePrivate(Path root) throws IOException {
-    Path parent = root.getParent();
+  /** Makes a directory that this user alone may use, or sees to it that it is one. */
+  private static void makePrivate(Path directory) throws IOException {
+    Path parent = directory.getParent();
     if (parent != null) {
       Files.createDirectories(parent);
     }
     try {
-      Files.createDirectory(root, PosixFilePermissions.asFileAttribute(PRIVATE));
+      Files.createDirectory(directory, PosixFilePermissions.asFileAttribute(PRIVATE));
     } catch (FileAlreadyExistsException e) {
       // Made by an earlier run, or by someone else: that is what the checks below are for.
     }
-    // Java has no user id; but a new file is this process's own, and tells that the root can be
-    // written.
-    Path own = Files.createTempFile(root, "owner", null);
+    // Java has no user id; but a new file is this process's own. It tells as well that one can
+    // write.
+    Path own = Files.createTempFile(directory, "owner", null);
     try {
-      if (!Files.getOwner(root).equals(Files.getOwner(own))) {
-        throw new IOException(root + " belongs to another user");
+      if (!Files.getOwner(directory).equals(Files.getOwner(own))) {
+        throw new IOException(directory + " belongs to another user");
       }
     } finally {
       Files.delete(own);
     }
-    if (!Files.getPosixFilePermissions(root).equals(PRIVATE)) {
-      Files.setPosixFilePermissions(root, PRIVATE);
+    if (!Files.getPosixFilePermissions(directory).equals(PRIVATE)) {
+      Files.setPosixFilePermissions(directory, PRIVATE);
     }
   }
 
@@ -180,5 +180,13 @@ final class LibraryCache {
       directory.resolve(file.name()).toFile().deleteOnExit();
     }
     return directory;
+  }
+
+  private static final class OfUser {
+    static final LibraryCache CACHE =
+        new LibraryCache(
+            userRoot(System.getenv(), System.getProperty("user.home"), Platform.current()));
+
+    private OfUser() {}
   }
 }

@@ -92,10 +92,6 @@ record LibraryProbe(String backend, int abiVersion, String buildId, int devices)
       return SymbolLookup.libraryLookup(file, arena);
     } catch (IllegalArgumentException e) {
       throw refused("%s cannot be loaded: %s".formatted(file, reason(file)), e);
-    } catch (IllegalCallerException e) {
-      throw refused(
-          "native access is not allowed; start Java with --enable-native-access=dev.metalstreams.bindings, or =ALL-UNNAMED on the class path",
-          e);
     }
   }
 

@@ -3,6 +3,7 @@ package dev.metalstreams.bindings;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.net.URL;
 import java.nio.file.Path;
 import java.util.List;
@@ -61,6 +62,7 @@ record NativeLibrary(Path file, LibraryProbe probe) {
           Status.INVALID_ARGUMENT,
           "there is no backend '%s'; it is auto, host or metal".formatted(backend));
     }
+    checkNativeAccess();
     if (!path.isEmpty()) {
       return atPath(backend, Path.of(path).toAbsolutePath(), buildId(resources));
     }
@@ -87,6 +89,18 @@ record NativeLibrary(Path file, LibraryProbe probe) {
               .formatted(platform, platform));
     }
     return host;
+  }
+
+  /** Before the bindings' classes are initialised: one that failed to would never be again. */
+  private static void checkNativeAccess() {
+    try {
+      MemorySegment.NULL.reinterpret(0);
+    } catch (IllegalCallerException e) {
+      throw new DriverException(
+          Status.NO_DEVICE,
+          "native access is not allowed; start Java with --enable-native-access=dev.metalstreams.bindings, or =ALL-UNNAMED if that is on the class path",
+          e);
+    }
   }
 
   private static NativeLibrary atPath(String backend, Path file, String buildId) {

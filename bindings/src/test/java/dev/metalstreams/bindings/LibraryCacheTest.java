@@ -92,14 +92,17 @@ class LibraryCacheTest {
   }
 
   @Test
-  void aRootThatOthersCouldWriteToIsShut() throws IOException {
+  void aDirectoryThatOthersCouldWriteToIsShut() throws IOException {
     Files.createDirectories(root);
     Files.setPosixFilePermissions(root, PosixFilePermissions.fromString("rwxrwxrwx"));
 
+    Path directory = new LibraryCache(root).place(files);
+    Files.setPosixFilePermissions(directory, PosixFilePermissions.fromString("rwxrwxrwx"));
     new LibraryCache(root).place(files);
 
-    assertThat(Files.getPosixFilePermissions(root))
-        .isEqualTo(PosixFilePermissions.fromString("rwx------"));
+    assertThat(List.of(root, directory))
+        .extracting(Files::getPosixFilePermissions)
+        .containsOnly(PosixFilePermissions.fromString("rwx------"));
   }
 
   @Test

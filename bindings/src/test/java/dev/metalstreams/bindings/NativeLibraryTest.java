@@ -5,7 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.bindings.abi.mst_h;
 import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.DriverOptions;
 import dev.metalstreams.driver.Status;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -171,6 +173,36 @@ class NativeLibraryTest {
                     : name);
     assertRefused(
         () -> NativeLibrary.choose("host", "", HERE, damaged, cache), "is damaged: its SHA-256 is");
+  }
+
+  @Test
+  void whereNativeAccessIsDeniedTheFlagIsNamed() throws Exception {
+    Process java =
+        new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--illegal-native-access=deny",
+                "-cp",
+                System.getProperty("java.class.path"),
+                Denied.class.getName())
+            .redirectErrorStream(true)
+            .start();
+
+    assertThat(new String(java.getInputStream().readAllBytes(), StandardCharsets.UTF_8))
+        .startsWith("native access is not allowed; start Java with --enable-native-access=");
+    assertThat(java.waitFor()).isZero();
+  }
+
+  /** A program without native access. */
+  static final class Denied {
+    private Denied() {}
+
+    public static void main(String[] args) {
+      try {
+        new FfmDriverProvider().open(new DriverOptions("host", "", 0, "auto"));
+      } catch (DriverException e) {
+        System.out.print(e.getMessage());
+      }
+    }
   }
 
   @Test

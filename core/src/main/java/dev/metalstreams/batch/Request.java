@@ -1,0 +1,97 @@
+package dev.metalstreams.batch;
+
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.atomic.AtomicReference;
+
+/**
+ * A request in a {@link BatchQueue}, and the future that its submitter holds.
+ *
+ * <p>Invariant: a request leaves {@code OPEN} exactly once, by whoever succeeds in {@link #end};
+ * only he completes the future and counts the outcome. So each accepted request has exactly one
+ * outcome, whatever meets: a result, a failure, a cancellation, a deadline and a close.
+ */
+final class Request<I, O> extends CompletableFuture<O> {
+
+  /** How a request can end. */
+  enum Outcome {
+    OPEN,
+    SUCCEEDED,
+    FAILED,
+    CANCELLED,
+    EXPIRED,
+    ABANDONED
+  }
+
+  /** In the order of submission. */
+  final long number;
+
+  final I input;
+  final long weight;
+  final int priority;
+  final long submitted;
+
+  /** On the queue's clock; {@link Long#MAX_VALUE} for none. */
+  final long deadline;
+
+  private final BatchQueue<I, O> queue;
+  private final AtomicReference<Outcome> outcome = new AtomicReference<>(Outcome.OPEN);
+
+  Request(
+      BatchQueue<I, O> queue,
+      long number,
+      I input,
+      long weight,
+      int priority,
+      long submitted,
+      long deadline) {
+    this.queue = queue;
+    this.number = number;
+    this.input = input;
+    this.weight = weight;
+    this.priority = priority;
+    this.submitted = submitted;
+    this.deadline = deadline;
+  }
+
+  boolean isOpen() {
+    return outcome.get() == Outcome.OPEN;
+  }
+
+  /** Takes the right to complete the future; false if somebody else has it. */
+  boolean end(Outcome how) {
+    if (outcome.compareAndSet(Outcome.OPEN, how)) {
+      queue.count(how);
+      return true;
+    }
+    return false;
+  }
+
+  /** False if the request has ended otherwise: then nobody takes the result. */
+  boolean succeed(O result) {
+    return end(Outcome.SUCCEEDED) && complete(result);
+  }
+
+  void fail(Outcome how, Throwable why) {
+    if (end(how)) {
+      completeExceptionally(
+          why instanceof CompletionException && why.getCause() != null ? why.getCause() : why);
+    }
+  }
+
+  /** Cancels the request. One that is not being served yet gives its place free. */
+  @Override
+  public boolean cancel(boolean mayInterruptIfRunning) {
+    if (!end(Outcome.CANCELLED)) {
+      return isCancelled();
+    }
+    queue.withdraw(this);
+    return super.cancel(mayInterruptIfRunning);
+  }
+
+  /** What a user derives from this future is an ordinary one. */
+  @Override
+  public <U> CompletableFuture<U> newIncompleteFuture() {
+    return new CompletableFuture<>();
+  }
+}

@@ -1,0 +1,16 @@
+package dev.metalstreams.bench;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.Test;
+
+/** The whole report, in moments: what it says is worth nothing, but it says it. */
+class ReportTest {
+
+  @Test
+  void everyQuestionIsAnswered() throws Exception {
+    assertThat(Report.of(Report.Effort.SMOKE).rows())
+        .hasSize(7)
+        .allSatisfy(row -> assertThat(row.bytes()).isFinite());
+  }
+}
