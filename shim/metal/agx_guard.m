@@ -250,12 +250,20 @@ static Method own_method(Class class, SEL selector) {
   return own;
 }
 
-/* Replaces the instance method of exactly this class. False: it does not have it. (class_replaceMethod of some runtimes
- * replaces an inherited method where it stands.) */
-static bool replace(Class class, const char *name, IMP function) {
+/* Whether the method gives back what `function` gives back, 'v' or '@': the driver's own methods are declared nowhere. */
+static bool returns(Method method, char expected) {
+  char *type = method_copyReturnType(method);
+  bool equal = type != NULL && type[0] == expected;
+  free(type);
+  return equal;
+}
+
+/* Replaces the instance method of exactly this class. False: it does not have it, or with another type. (class_replaceMethod
+ * of some runtimes replaces an inherited method where it stands.) */
+static bool replace(Class class, const char *name, IMP function, char result) {
   SEL selector = sel_registerName(name);
   Method method = class_getInstanceMethod(class, selector);
-  if (method == NULL) {
+  if (method == NULL || !returns(method, result)) {
     return false;
   }
   uint32_t count = atomic_load_explicit(&original_count, memory_order_relaxed);
@@ -273,17 +281,17 @@ static bool replace(Class class, const char *name, IMP function) {
 }
 
 static void guard_encoder(Class class) {
-  replace(class, "endEncoding", (IMP)end);
-  replace(class, "deferredEndEncoding", (IMP)end);
-  replace(class, "destroyImpl", (IMP)destroy);
+  replace(class, "endEncoding", (IMP)end, 'v');
+  replace(class, "deferredEndEncoding", (IMP)end, 'v');
+  replace(class, "destroyImpl", (IMP)destroy, 'v');
 }
 
 static void guard_command_buffer(Class class) {
-  replace(class, "computeCommandEncoder", (IMP)create);
-  replace(class, "blitCommandEncoder", (IMP)create);
-  replace(class, "computeCommandEncoderWithDescriptor:", (IMP)create_with_descriptor);
-  replace(class, "blitCommandEncoderWithDescriptor:", (IMP)create_with_descriptor);
-  replace(class, "computeCommandEncoderWithDispatchType:", (IMP)create_with_type);
+  replace(class, "computeCommandEncoder", (IMP)create, '@');
+  replace(class, "blitCommandEncoder", (IMP)create, '@');
+  replace(class, "computeCommandEncoderWithDescriptor:", (IMP)create_with_descriptor, '@');
+  replace(class, "blitCommandEncoderWithDescriptor:", (IMP)create_with_descriptor, '@');
+  replace(class, "computeCommandEncoderWithDispatchType:", (IMP)create_with_type, '@');
 }
 
 /* Asks the driver for its classes, and guards them. */
@@ -296,7 +304,7 @@ static int probe(id<MTLDevice> metal) {
   id<MTLBlitCommandEncoder> blit = [buffer blitCommandEncoder];
   [blit endEncoding];
   Class compute_class = object_getClass(compute);
-  if (blit != nil && class_getInstanceMethod(compute_class, sel_registerName("destroyImpl")) != NULL) {
+  if (blit != nil && replace(compute_class, "destroyImpl", (IMP)destroy, 'v')) {
     guard_encoder(compute_class);
     guard_encoder(object_getClass(blit));
     guard_command_buffer(object_getClass(buffer));
