@@ -52,10 +52,9 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
   return mst_sim_fail_command_buffer(NULL, status == MST_OK ? 0 : n, code);
 }
 
-/* Of all devices: there is one GPU. */
+/* Of this device alone; MST_SIM_MEMORY_LIMIT is the one that all share. */
 int32_t mst_test_memory_limit(mst_device *device, uint64_t bytes) {
-  (void)device;
-  sim_switches.memory_limit = (int64_t)bytes;
+  device->limit_bytes = bytes > 0 ? bytes : [device->metal recommendedMaxWorkingSetSize];
   return MST_OK;
 }
 

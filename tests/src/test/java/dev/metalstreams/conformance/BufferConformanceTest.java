@@ -58,7 +58,6 @@ class BufferConformanceTest extends DriverConformance {
     driver.destroyBuffer(fits);
     driver.destroyBuffer(driver.createBuffer(1 << 19));
     driver.destroyBuffer(kept);
-    subject.memoryLimit(driver, 0);
   }
 
   @ParameterizedTest

@@ -20,10 +20,7 @@ interface Subject {
    */
   void failNext(Driver driver, long queue);
 
-  /**
-   * Sets the memory limit; 0 for the default, which every test that set one restores: a device may
-   * share it with the others.
-   */
+  /** Sets the memory limit. */
   void memoryLimit(Driver driver, long bytes);
 
   /**
