@@ -10,6 +10,7 @@
  * takes the scheduler's lock to put itself on the awaited queue's list. */
 #include "commands.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "device.h"
 #include "error.h"
 #include "executable.h"
+#include "layer_norm.h"
 #include "queue.h"
 #include "test_hooks.h"
 
@@ -52,6 +54,12 @@ static mst_op *next_op(mst_commands *commands) {
              : NULL;
 }
 
+static void unuse_arguments(mst_commands *commands, const mst_op *op) {
+  for (uint32_t i = 0; i < op->count; i++) {
+    mst_buffer_unuse(commands->arguments[op->first_argument + i]);
+  }
+}
+
 void mst_commands_retire(mst_commands *commands) {
   for (uint32_t i = 0; i < commands->op_count; i++) {
     mst_op *op = &commands->ops[i];
@@ -64,10 +72,11 @@ void mst_commands_retire(mst_commands *commands) {
         mst_buffer_unuse(op->as.copy.target);
         break;
       case MST_OP_EXECUTABLE:
-        mst_executable_release(op->as.run.executable);
-        for (uint32_t j = 0; j < op->count; j++) {
-          mst_buffer_unuse(commands->arguments[op->as.run.first_argument + j]);
-        }
+        mst_executable_release(op->as.executable);
+        unuse_arguments(commands, op);
+        break;
+      case MST_OP_LAYER_NORM:
+        unuse_arguments(commands, op);
         break;
       default:
         break;
@@ -362,8 +371,35 @@ int32_t mst_encode_copy(mst_queue *queue, uint64_t value, mst_buffer *source, ui
   return MST_OK;
 }
 
+/* The next operation, with these buffers in use as its arguments, which counts once op_count is raised; NULL and an error
+ * if that is not possible. */
+static mst_op *next_op_with(mst_commands *commands, mst_buffer *const *buffers, uint32_t count, const char *function,
+                            int32_t *status) {
+  mst_op *op = next_op(commands);
+  if (op == NULL || !grow((void **)&commands->arguments, commands->argument_count, count, &commands->argument_capacity,
+                          sizeof(mst_buffer *))) {
+    *status = mst_error(MST_ERROR_OUT_OF_MEMORY, function, "no memory for an operation");
+    return NULL;
+  }
+  mst_buffer **arguments = commands->arguments + commands->argument_count;
+  for (uint32_t i = 0; i < count; i++) {
+    if (!mst_buffer_use(buffers[i])) {
+      while (i > 0) {
+        mst_buffer_unuse(buffers[--i]);
+      }
+      *status = fail_ending(function);
+      return NULL;
+    }
+    arguments[i] = buffers[i];
+  }
+  op->count = count;
+  op->first_argument = commands->argument_count;
+  commands->argument_count += count;
+  return op;
+}
+
 int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers,
-                              int32_t count) {
+                              int32_t count, uint32_t flags) {
   MST_ENTER(mst_encode_executable);
   int32_t status = MST_OK;
   mst_commands *commands = find_open(queue, value, __func__, &status);
@@ -393,28 +429,59 @@ int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *
       }
     }
   }
-  mst_op *op = next_op(commands);
-  if (op == NULL || !grow((void **)&commands->arguments, commands->argument_count, (uint32_t)count,
-                          &commands->argument_capacity, sizeof(mst_buffer *))) {
-    return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for an operation");
+  if ((flags & ~(uint32_t)MST_ENCODE_SOLE) != 0) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown flags 0x%x", flags);
   }
-  mst_buffer **arguments = commands->arguments + commands->argument_count;
-  for (int32_t i = 0; i < count; i++) {
-    if (!mst_buffer_use(buffers[i])) {
-      while (i > 0) {
-        mst_buffer_unuse(buffers[--i]);
-      }
-      return fail_ending(__func__);
-    }
-    arguments[i] = buffers[i];
+  mst_op *op = next_op_with(commands, buffers, (uint32_t)count, __func__, &status);
+  if (op == NULL) {
+    return status;
   }
   mst_executable_retain(executable);
   op->kind = MST_OP_EXECUTABLE;
-  op->count = (uint32_t)count;
-  op->as.run.executable = executable;
-  op->as.run.first_argument = commands->argument_count;
-  commands->argument_count += (uint32_t)count;
+  op->as.executable = executable;
   commands->op_count++;
+  atomic_fetch_add_explicit(&queue->device->matmuls, executable->matmul_count, memory_order_relaxed);
+  return MST_OK;
+}
+
+int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma, mst_buffer *beta,
+                              mst_buffer *y, uint64_t rows, uint64_t columns, float eps) {
+  MST_ENTER(mst_encode_layer_norm);
+  int32_t status = MST_OK;
+  mst_commands *commands = find_open(queue, value, __func__, &status);
+  if (commands == NULL) {
+    return status;
+  }
+  if (rows < 1 || rows > UINT32_MAX || columns < 1 || columns > UINT32_MAX || !isfinite(eps) || eps < 0) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "%llu rows of %llu columns with eps %g", (unsigned long long)rows,
+                    (unsigned long long)columns, (double)eps);
+  }
+  uint64_t row_bytes = columns * sizeof(float);
+  if (rows > UINT64_MAX / row_bytes) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "%llu rows of %llu columns overflow", (unsigned long long)rows,
+                    (unsigned long long)columns);
+  }
+  mst_buffer *buffers[] = {x, gamma, beta, y};
+  const uint64_t bytes[] = {rows * row_bytes, row_bytes, row_bytes, rows * row_bytes};
+  for (int i = 0; i < 4; i++) {
+    status = check_range(queue, buffers[i], 0, bytes[i], __func__);
+    if (status != MST_OK) {
+      return status;
+    }
+    if (i < 3 && buffers[i] == y) {
+      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "y is an input as well");
+    }
+  }
+  mst_op *op = next_op_with(commands, buffers, 4, __func__, &status);
+  if (op == NULL) {
+    return status;
+  }
+  op->kind = MST_OP_LAYER_NORM;
+  op->as.layer_norm.rows = rows;
+  op->as.layer_norm.columns = columns;
+  op->as.layer_norm.eps = eps;
+  commands->op_count++;
+  atomic_fetch_add_explicit(&queue->device->layer_norms, 1, memory_order_relaxed);
   return MST_OK;
 }
 
@@ -438,8 +505,15 @@ static void run_op(mst_commands *commands, const mst_op *op) {
       memcpy(op->as.copy.target->contents + op->as.copy.target_offset,
              op->as.copy.source->contents + op->as.copy.source_offset, (size_t)op->as.copy.length);
       break;
+    case MST_OP_LAYER_NORM: {
+      mst_buffer **arguments = commands->arguments + op->first_argument;
+      mst_layer_norm((const float *)arguments[0]->contents, (const float *)arguments[1]->contents,
+                     (const float *)arguments[2]->contents, (float *)arguments[3]->contents, op->as.layer_norm.rows,
+                     op->as.layer_norm.columns, op->as.layer_norm.eps);
+      break;
+    }
     default:
-      if (!mst_executable_run(op->as.run.executable, commands->arguments + op->as.run.first_argument)) {
+      if (!mst_executable_run(op->as.executable, commands->arguments + op->first_argument)) {
         fail_commands(commands, MST_ERROR_OUT_OF_MEMORY, "no memory for the intermediate results of an executable");
       }
       break;

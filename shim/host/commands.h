@@ -23,12 +23,13 @@ typedef struct mst_wait {
   atomic_bool resolved; /* set under the scheduler's lock */
 } mst_wait;
 
-enum mst_op_kind { MST_OP_WAIT, MST_OP_FILL, MST_OP_COPY, MST_OP_EXECUTABLE };
+enum mst_op_kind { MST_OP_WAIT, MST_OP_FILL, MST_OP_COPY, MST_OP_EXECUTABLE, MST_OP_LAYER_NORM };
 
 typedef struct mst_op {
   uint8_t kind;
-  uint8_t byte;   /* fill */
-  uint32_t count; /* executable: arguments */
+  uint8_t byte;            /* fill */
+  uint32_t count;          /* of arguments: executable, layer norm */
+  uint64_t first_argument; /* in mst_commands.arguments */
   union {
     mst_wait *wait;
     struct {
@@ -43,10 +44,12 @@ typedef struct mst_op {
       uint64_t target_offset;
       uint64_t length;
     } copy;
+    mst_executable *executable;
     struct {
-      mst_executable *executable;
-      uint64_t first_argument; /* in mst_commands.arguments */
-    } run;
+      uint64_t rows;
+      uint64_t columns;
+      float eps;
+    } layer_norm;
   } as;
 } mst_op;
 

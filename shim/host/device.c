@@ -60,13 +60,14 @@ int32_t mst_device_open(uint32_t index, const mst_device_options *options, mst_d
   if (index >= (uint32_t)mst_device_count()) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "there is no device %u", index);
   }
-  mst_device_options defaults = {0, 0, NULL};
+  mst_device_options defaults = {0, MST_DEVICE_DEFAULT, NULL};
   if (options == NULL) {
     options = &defaults;
   }
-  if (options->reserved != 0 || options->worker_count > MOST_WORKERS) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "worker_count is %u, not 0 to %d, or reserved is not 0",
-                    options->worker_count, MOST_WORKERS);
+  const uint32_t known_flags = MST_DEVICE_FORCE_GRAPH | MST_DEVICE_PARALLEL_COMPUTE | MST_DEVICE_AGX_GUARD;
+  if ((options->flags & ~known_flags) != 0 || options->worker_count > MOST_WORKERS) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "worker_count is %u, not 0 to %d, or there are unknown flags in 0x%x",
+                    options->worker_count, MOST_WORKERS, options->flags);
   }
   mst_device *device = calloc(1, sizeof(mst_device));
   if (device == NULL) {
@@ -118,6 +119,17 @@ int32_t mst_device_memory(mst_device *device, mst_device_memory_facts *out_facts
   out_facts->allocated_bytes = atomic_load(&device->allocated_bytes);
   out_facts->buffer_count = atomic_load(&device->buffer_count);
   out_facts->limit_bytes = atomic_load(&device->limit_bytes);
+  return MST_OK;
+}
+
+int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts) {
+  MST_ENTER(mst_device_counters);
+  if (!mst_is(device, MST_TAG_DEVICE) || out_facts == NULL) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no device or no out-parameter");
+  }
+  mst_device_counter_facts facts = {.matmuls_by_graph = atomic_load(&device->matmuls),
+                                    .layer_norms = atomic_load(&device->layer_norms)};
+  *out_facts = facts;
   return MST_OK;
 }
 

@@ -45,6 +45,10 @@ struct mst_device {
   atomic_uint_least64_t buffer_count;
   atomic_uint_least64_t limit_bytes;
 
+  /* Operations encoded: see mst_device_counter_facts. */
+  atomic_uint_least64_t matmuls;
+  atomic_uint_least64_t layer_norms;
+
   mst_scheduler scheduler;
   mst_completions completions;
 };

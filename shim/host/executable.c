@@ -267,6 +267,7 @@ static void emit_matmul(compiler *compiler, int32_t id, mst_place out, bool accu
   const mst_node *a = &compiler->graph->nodes[node->a];
   const mst_node *b = &compiler->graph->nodes[node->b];
   mst_step *step = &compiler->executable->steps[compiler->executable->step_count++];
+  compiler->executable->matmul_count++;
   step->kind = MST_STEP_MATMUL;
   step->a = place_of(compiler, node->a);
   step->b = place_of(compiler, node->b);

@@ -50,6 +50,7 @@ struct mst_executable {
   uint64_t *argument_bytes;
   mst_step *steps;
   uint32_t step_count;
+  uint32_t matmul_count;
   uint64_t arena_bytes;
 };
 

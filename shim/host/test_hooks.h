@@ -16,6 +16,7 @@
   X(mst_device_open)             \
   X(mst_device_info)             \
   X(mst_device_memory)           \
+  X(mst_device_counters)         \
   X(mst_device_close)            \
   X(mst_device_next_completions) \
   X(mst_device_wake)             \
@@ -30,6 +31,7 @@
   X(mst_encode_fill)             \
   X(mst_encode_copy)             \
   X(mst_encode_executable)       \
+  X(mst_encode_layer_norm)       \
   X(mst_buffer_create)           \
   X(mst_buffer_destroy)          \
   X(mst_graph_create)            \

@@ -91,6 +91,26 @@ enum mst_commit_flags {
 
 enum mst_matmul_flags { MST_MATMUL_DEFAULT = 0, MST_MATMUL_TRANSPOSE_B = 1 };
 
+enum mst_encode_flags {
+  MST_ENCODE_DEFAULT = 0,
+  /* The caller vouches that at most one worker stream is live, so nobody encodes beside it. Metal: a graph that is one
+   * matrix product may then go to MPSNDArrayMatrixMultiplication, which costs less to encode than MPSGraph but is not
+   * safe beside others of its kind. Ignored by other shims. */
+  MST_ENCODE_SOLE = 1
+};
+
+enum mst_device_flags {
+  MST_DEVICE_DEFAULT = 0,
+  /* Metal: matrix products always by MPSGraph, whatever MST_ENCODE_SOLE says. */
+  MST_DEVICE_FORCE_GRAPH = 1,
+  /* Metal: compute kernels of several queues are encoded at once. By default one lock of the process serialises their
+   * encoding, because concurrent encoding was seen to crash in the driver. */
+  MST_DEVICE_PARALLEL_COMPUTE = 2,
+  /* Metal: keeps every open encoder of the process apart from a driver's destruction of another; see
+   * mst_device_counter_facts.agx_guard. Stays on until the process ends. */
+  MST_DEVICE_AGX_GUARD = 4
+};
+
 typedef struct mst_device mst_device;
 typedef struct mst_queue mst_queue;
 typedef struct mst_buffer mst_buffer;
@@ -118,7 +138,7 @@ MST_API const char *mst_last_error(void);
 typedef struct mst_device_options {
   /* Host: threads that execute command buffers; 0 = one per CPU the process may use. Metal: ignored. */
   uint32_t worker_count;
-  uint32_t reserved; /* 0 */
+  uint32_t flags; /* enum mst_device_flags; other shims than Metal ignore them */
   /* Host: path of a library with the CBLAS function cblas_sgemm, loaded and set to one thread per call. NULL = the
    * system's (Accelerate on a Mac), else the built-in C kernel; "builtin" = the built-in C kernel. A path that cannot be
    * loaded is an error, never a silent fallback. Metal: ignored. */
@@ -143,6 +163,27 @@ typedef struct mst_device_memory_facts {
   uint64_t limit_bytes;     /* allocations beyond it fail */
 } mst_device_memory_facts;
 
+/* Metal: whether MST_DEVICE_AGX_GUARD is at work. */
+enum mst_agx_guard {
+  MST_AGX_GUARD_OFF = 0,      /* not asked for */
+  MST_AGX_GUARD_ON = 1,       /* at work */
+  MST_AGX_GUARD_NO_TARGET = 2 /* asked for, but this driver's encoders are not of the kind that it guards */
+};
+
+/* Counts since the device was opened; those of the guard, since the process began. */
+typedef struct mst_device_counter_facts {
+  uint64_t matmuls_by_graph;   /* matrix products encoded: by MPSGraph; host: all */
+  uint64_t matmuls_by_ndarray; /* by MPSNDArrayMatrixMultiplication */
+  uint64_t layer_norms;        /* mst_encode_layer_norm */
+  uint64_t early_commits;      /* Metal: command buffers that MPSGraph committed in the middle of an encode */
+  uint64_t agx_acquisitions;   /* times that an encoder or a destruction took the guard's gate */
+  uint64_t agx_contentions;    /* of these, how many had to wait for another thread */
+  uint64_t agx_live_encoders;  /* encoders open at this moment */
+  uint64_t agx_forced_ends;    /* encoders destroyed, or waited for beyond the guard's limit, while still open */
+  int32_t agx_guard;           /* enum mst_agx_guard */
+  int32_t reserved;            /* 0 */
+} mst_device_counter_facts;
+
 /* Number of usable devices, 0 or more. Thread-safe; never blocks. */
 MST_API int32_t mst_device_count(void);
 
@@ -156,6 +197,9 @@ MST_API int32_t mst_device_info(mst_device *device, mst_device_facts *out_facts)
 
 /* Writes the memory figures of this moment. Thread-safe; never blocks. */
 MST_API int32_t mst_device_memory(mst_device *device, mst_device_memory_facts *out_facts);
+
+/* Writes the counters of this moment. Thread-safe; never blocks. */
+MST_API int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts);
 
 /* Ends the caller's use of the device: committed work runs to its end, threads in mst_device_next_completions and in
  * mst_queue_wait return, later calls that take this device are not allowed. Memory and threads go with the last object
@@ -243,8 +287,9 @@ MST_API int32_t mst_commands_discard(mst_queue *queue, uint64_t value);
 
 /* Work after this begins only once `awaited_value` of `awaited_queue` is completed. The value must be committed
  * already (INVALID_STATE: it could otherwise wait forever). If that queue had failed at or before this value, the command
- * buffer is not executed further and ends with MST_ERROR_DEPENDENCY. Both queues belong to one device, and
- * awaited_queue is not destroyed before `value` is completed. The queue itself is allowed and is a no-op. */
+ * buffer ends with MST_ERROR_DEPENDENCY, and what it would have written after the wait is undefined: a shim stops at the
+ * wait where it can (host: always; Metal: if the failure was known when the wait was encoded). Both queues belong to one
+ * device, and awaited_queue is not destroyed before `value` is completed. The queue itself is allowed and is a no-op. */
 MST_API int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_queue, uint64_t awaited_value);
 
 /* Sets `length` bytes from `offset` to `byte`. */
@@ -257,9 +302,17 @@ MST_API int32_t mst_encode_copy(mst_queue *queue, uint64_t value, mst_buffer *so
 
 /* Runs an executable. buffers: its inputs in the order of mst_graph_input, then its outputs in the order of
  * mst_graph_output; count is the number of both. Tensors start at offset 0, are dense and row-major; each buffer is at
- * least as long as its tensor. An output that is also an input or another output is INVALID_ARGUMENT. */
+ * least as long as its tensor. An output that is also an input or another output is INVALID_ARGUMENT.
+ * flags: enum mst_encode_flags. Metal: the first use of an executable on a queue compiles it for that queue. */
 MST_API int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable,
-                                      mst_buffer *const *buffers, int32_t count);
+                                      mst_buffer *const *buffers, int32_t count, uint32_t flags);
+
+/* Normalises each of `rows` rows of `columns` F32 elements: y = (x - mean) / sqrt(variance + eps) * gamma + beta, with
+ * the row's mean and its biased variance, taken in a second pass over the row. x and y hold rows * columns elements,
+ * gamma and beta `columns`; all are dense and start at offset 0. y must be none of the others, rows and columns are 1 to
+ * UINT32_MAX, eps is finite and not negative: INVALID_ARGUMENT. */
+MST_API int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma,
+                                      mst_buffer *beta, mst_buffer *y, uint64_t rows, uint64_t columns, float eps);
 
 /* ------------------------------------------------------------------------------------------------- buffer --------- */
 

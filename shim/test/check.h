@@ -47,7 +47,11 @@
 
 static inline void check_nothing_lives(void) {
   mst_test_live_objects live;
-  OK(mst_test_live(&live));
+  int32_t status = mst_test_live(&live);
+  if (status == MST_ERROR_UNSUPPORTED) {
+    return; /* a Mac: run the test under leaks(1) */
+  }
+  OK(status);
   CHECK_EQUAL(0, live.devices);
   CHECK_EQUAL(0, live.queues);
   CHECK_EQUAL(0, live.buffers);

@@ -228,7 +228,7 @@ static void encode_something(input *in) {
       }
       uint8_t count = byte(in);
       check_status(mst_encode_executable(queue, value, live.executables[first / 4 % EXECUTABLES], buffers,
-                                         count < 200 ? 4 : count % (MOST_ARGUMENTS + 1)));
+                                         count < 200 ? 4 : count % (MOST_ARGUMENTS + 1), first / 8 % 3u));
       break;
     }
   }

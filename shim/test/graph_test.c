@@ -49,7 +49,7 @@ static void run_graph(mst_device *device, mst_graph *graph, mst_buffer **buffers
   OK(mst_graph_destroy(graph));
   mst_queue *queue = create_queue(device, 1);
   OK(mst_commands_begin(queue, 1));
-  OK(mst_encode_executable(queue, 1, executable, buffers, count));
+  OK(mst_encode_executable(queue, 1, executable, buffers, count, 0));
   OK(mst_executable_destroy(executable)); /* the command buffer keeps it */
   OK(mst_commands_commit(queue, 1, MST_COMMIT_WAITING));
   OK(mst_queue_wait(queue, 1, -1));
@@ -474,9 +474,9 @@ static void shapes_are_checked(void) {
   mst_queue *queue = create_queue(device, 1);
   OK(mst_commands_begin(queue, 1));
   /* The inputs of 2^40 elements have no buffers that are large enough. */
-  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, buffers, 5));
-  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, buffers, 4));
-  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, NULL, 5));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, buffers, 5, 0));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, buffers, 4, 0));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, NULL, 5, 0));
   OK(mst_executable_destroy(executable));
 
   OK(mst_graph_create(device, &graph));
@@ -486,13 +486,68 @@ static void shapes_are_checked(void) {
   OK(mst_graph_compile(graph, &executable));
   OK(mst_graph_destroy(graph));
   mst_buffer *same[2] = {buffers[0], buffers[0]};
-  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, same, 2));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, same, 2, 0));
   mst_buffer *short_output[2] = {buffers[0], small};
-  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, short_output, 2));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_encode_executable(queue, 1, executable, short_output, 2, 0));
   OK(mst_executable_destroy(executable));
   destroy_buffers(buffers, 5); /* none is in use */
   OK(mst_buffer_destroy(small));
   OK(mst_queue_destroy(queue));
+  OK(mst_device_close(device));
+}
+
+/* A mean of 10,000 with a deviation of 0.1: a variance from sums of squares would be noise. */
+static void layer_norm_is_exact(void) {
+  mst_device *device = open_math_device();
+  const uint64_t sizes[][2] = {{1, 1}, {3, 7}, {5, 64}, {2, 1000}};
+  for (int i = 0; i < 4; i++) {
+    uint64_t rows = sizes[i][0];
+    uint64_t columns = sizes[i][1];
+    float *x = NULL;
+    float *gamma = NULL;
+    float *beta = NULL;
+    float *y = NULL;
+    mst_buffer *buffers[] = {
+        create_floats(device, (int64_t)(rows * columns), &x), create_floats(device, (int64_t)columns, &gamma),
+        create_floats(device, (int64_t)columns, &beta), create_floats(device, (int64_t)(rows * columns), &y)};
+    fill(x, (int64_t)(rows * columns));
+    for (uint64_t j = 0; j < rows * columns; j++) {
+      x[j] = 10000.0f + 0.1f * x[j];
+    }
+    fill(gamma, (int64_t)columns);
+    fill(beta, (int64_t)columns);
+    mst_queue *queue = create_queue(device, 1);
+    OK(mst_commands_begin(queue, 1));
+    CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT,
+                mst_encode_layer_norm(queue, 1, buffers[0], buffers[1], buffers[2], buffers[0], rows, columns, 0));
+    CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT,
+                mst_encode_layer_norm(queue, 1, buffers[0], buffers[1], buffers[2], buffers[3], rows + 1, columns, 0));
+    CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT,
+                mst_encode_layer_norm(queue, 1, buffers[0], buffers[1], buffers[2], buffers[3], rows, columns, -1.0f));
+    OK(mst_encode_layer_norm(queue, 1, buffers[0], buffers[1], buffers[2], buffers[3], rows, columns, 1e-5f));
+    OK(mst_commands_commit(queue, 1, MST_COMMIT_WAITING));
+    OK(mst_queue_wait(queue, 1, -1));
+    for (uint64_t row = 0; row < rows; row++) {
+      double mean = 0;
+      double variance = 0;
+      double expected[1000];
+      for (uint64_t j = 0; j < columns; j++) {
+        mean += x[row * columns + j] / (double)columns;
+      }
+      for (uint64_t j = 0; j < columns; j++) {
+        variance += pow(x[row * columns + j] - mean, 2) / (double)columns;
+      }
+      for (uint64_t j = 0; j < columns; j++) {
+        expected[j] = (x[row * columns + j] - mean) / sqrt(variance + 1e-5) * gamma[j] + beta[j];
+      }
+      check_close(expected, y + row * columns, (int64_t)columns);
+    }
+    OK(mst_queue_destroy(queue));
+    destroy_buffers(buffers, 4);
+  }
+  mst_device_counter_facts counters;
+  OK(mst_device_counters(device, &counters));
+  CHECK_EQUAL(4, counters.layer_norms);
   OK(mst_device_close(device));
 }
 
@@ -506,5 +561,6 @@ int main(int argc, char **argv) {
   RUN(random_graphs_keep_their_tensors_apart);
   RUN(relu_keeps_nan);
   RUN(shapes_are_checked);
+  RUN(layer_norm_is_exact);
   return 0;
 }

@@ -145,7 +145,8 @@ static void every_call_fails_on_order(void) {
   FAILS_ONCE(mst_encode_fill, queue, 1, buffer, 0, 1, 0);
   FAILS_ONCE(mst_encode_copy, queue, 1, buffer, 0, more[0], 0, 16);
   FAILS_ONCE(mst_encode_wait, queue, 1, queue, 0);
-  FAILS_ONCE(mst_encode_executable, queue, 1, executable, more, 2);
+  FAILS_ONCE(mst_encode_executable, queue, 1, executable, more, 2, 0);
+  FAILS_ONCE(mst_encode_layer_norm, queue, 1, more[0], more[0], more[0], more[1], 1, 4, 0.0f);
   FAILS_ONCE(mst_commands_discard, queue, 1);
   OK(mst_commands_begin(queue, 1));
   FAILS_ONCE(mst_commands_commit, queue, 1, 0);

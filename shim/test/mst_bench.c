@@ -106,7 +106,7 @@ static void *multiply(void *argument) {
     }
     value++;
     OK(mst_commands_begin(queue, value));
-    OK(mst_encode_executable(queue, value, bench->executable, buffers, 3));
+    OK(mst_encode_executable(queue, value, bench->executable, buffers, 3, MST_ENCODE_DEFAULT));
     OK(mst_commands_commit(queue, value, MST_COMMIT_WAITING));
     OK(mst_queue_wait(queue, value, -1));
   }
@@ -161,7 +161,7 @@ static void bench_encode(bench *bench, double seconds) {
       value++;
       OK(mst_commands_begin(queue, value));
       for (int j = 0; j < BATCH; j++) {
-        OK(mst_encode_executable(queue, value, bench->executable, buffers, 3));
+        OK(mst_encode_executable(queue, value, bench->executable, buffers, 3, MST_ENCODE_DEFAULT));
       }
       OK(mst_commands_commit(queue, value, MST_COMMIT_DEFAULT));
     }

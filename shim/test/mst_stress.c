@@ -255,7 +255,7 @@ static void encode_layer(worker *worker, mst_queue *queue, uint64_t value, mst_e
     call->x_values[i] = (float)draw(worker, 2000) / 1000.0f - 1.0f;
   }
   mst_buffer *buffers[4] = {call->x, stress->weights, stress->bias, call->y};
-  OK(mst_encode_executable(queue, value, layer, buffers, 4));
+  OK(mst_encode_executable(queue, value, layer, buffers, 4, MST_ENCODE_DEFAULT));
 }
 
 static void finish_layer(worker *worker, mst_queue *queue, layer_call *call) {
@@ -311,7 +311,7 @@ static void work_handover(worker *worker) {
     if (stress->token_queue != NULL) {
       OK(mst_encode_wait(own->queue, value, stress->token_queue, stress->token_value));
     }
-    OK(mst_encode_executable(own->queue, value, stress->increment, buffers, 3));
+    OK(mst_encode_executable(own->queue, value, stress->increment, buffers, 3, MST_ENCODE_DEFAULT));
     OK(mst_encode_copy(own->queue, value, stress->token_copy, 0, stress->token, 0, sizeof(float)));
     commit(worker, own->queue, value);
     stress->token_queue = own->queue;

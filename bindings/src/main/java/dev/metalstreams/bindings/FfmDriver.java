@@ -229,7 +229,8 @@ final class FfmDriver implements Driver {
             value,
             NativeCalls.handle(executable),
             slots.slots(),
-            count));
+            count,
+            mst_h.MST_ENCODE_DEFAULT()));
   }
 
   @Override

@@ -56,8 +56,8 @@ class AbiDriftTest {
           new function              | mst_device_count(void);               | mst_device_count(void); int32_t mst_device_next(void);| mst_device_next
           function gone             | MST_API int32_t mst_device_count(void); | ``                                                  | mst_device_count
           new parameter             | mst_device_count(void)                | mst_device_count(int32_t kind)                        | mst_device_count
-          changed result            | MST_API int32_t mst_device_count      | MST_API int64_t mst_device_count                      | mst_device_count
-          changed sign of a result  | MST_API int32_t mst_device_count      | MST_API uint32_t mst_device_count                     | mst_device_count
+          changed result            | MST_API int32_t mst_device_count(     | MST_API int64_t mst_device_count(                     | mst_device_count
+          changed sign of a result  | MST_API int32_t mst_device_count(     | MST_API uint32_t mst_device_count(                    | mst_device_count
           changed parameter         | mst_queue_wait(mst_queue *queue, uint64_t value | mst_queue_wait(mst_queue *queue, uint32_t value | mst_queue_wait
           value instead of pointer  | mst_device_wake(mst_device *device)   | mst_device_wake(int64_t device)                       | mst_device_wake
           new test hook             | mst_test_release(mst_queue *queue);   | mst_test_release(mst_queue *queue); int32_t mst_test_all(void); | mst_test_all
@@ -68,7 +68,7 @@ class AbiDriftTest {
           field of another type     | uint64_t max_buffer_bytes;            | double max_buffer_bytes;                              | mst_device_facts.max_buffer_bytes
           field of another sign     | uint64_t max_buffer_bytes;            | int64_t max_buffer_bytes;                             | mst_device_facts.max_buffer_bytes
           array of another length   | char message[200]                     | char message[192]                                     | mst_completion mst_completion.message
-          fields swapped            | uint32_t worker_count;\\n  uint32_t reserved; | uint32_t reserved;\\n  uint32_t worker_count; | mst_device_options.reserved mst_device_options.worker_count
+          fields swapped            | uint32_t worker_count;\\n  uint32_t flags; | uint32_t flags;\\n  uint32_t worker_count; | mst_device_options.flags mst_device_options.worker_count
           """)
   void aChangeOfTheHeadersIsReported(String what, String before, String after, String subjects)
       throws Exception {

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.Parameter;
 import org.junit.jupiter.params.ParameterizedClass;
 import org.junit.jupiter.params.provider.Arguments.ArgumentSet;
-import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /**
  * What {@code mst.h} and {@link Driver} promise: the classes that extend this one run every test on
@@ -27,7 +27,7 @@ import org.junit.jupiter.params.provider.EnumSource;
  * sleeps: a test keeps its driver from running work with {@code hold}.
  */
 @ParameterizedClass(name = "{0}")
-@EnumSource(Drivers.class)
+@MethodSource("dev.metalstreams.conformance.Drivers#here")
 @Timeout(30)
 abstract class DriverConformance {
   static final long A_SECOND = TimeUnit.SECONDS.toNanos(1);

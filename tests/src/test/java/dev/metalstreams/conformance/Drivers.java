@@ -1,5 +1,8 @@
 package dev.metalstreams.conformance;
 
+import java.util.Objects;
+import java.util.stream.Stream;
+
 /** The drivers that the conformance tests run on. */
 enum Drivers {
   /** The scripted driver, whose waiters park. */
@@ -20,7 +23,7 @@ enum Drivers {
   HOST {
     @Override
     Subject subject() {
-      return new HostSubject(2, "auto", 0);
+      return NativeSubject.host(2, "auto", 0);
     }
   },
   /**
@@ -30,9 +33,28 @@ enum Drivers {
   HOST_SINGLE_BUILTIN {
     @Override
     Subject subject() {
-      return new HostSubject(1, "builtin", 42);
+      return NativeSubject.host(1, "builtin", 42);
+    }
+  },
+  /** The Metal shim on the simulated Metal, in the library that the environment names. */
+  METAL_SIMULATED {
+    @Override
+    Subject subject() {
+      return NativeSubject.metal(library());
     }
   };
 
   abstract Subject subject();
+
+  /**
+   * Those that this process tests. It can load one native library: the one that {@code
+   * METALSTREAMS_LIBRARY} names, or else the packed one.
+   */
+  static Stream<Drivers> here() {
+    return Stream.of(values()).filter(each -> (each == METAL_SIMULATED) != library().isEmpty());
+  }
+
+  private static String library() {
+    return Objects.requireNonNullElse(System.getenv("METALSTREAMS_LIBRARY"), "");
+  }
 }

@@ -80,7 +80,9 @@ class FailureConformanceTest extends DriverConformance {
     subject.release(driver, a.handle);
     c.finish();
     b.finish();
-    assertThat(rig.bytes(buffer, 8)).as("work after a failed wait").isEqualTo(repeated(0, 8));
+    if (subject.stopsAtFailedWaits()) {
+      assertThat(rig.bytes(buffer, 8)).as("work after a failed wait").isEqualTo(repeated(0, 8));
+    }
     for (Rig.Queue dependent : List.of(b, c)) {
       assertThat(dependent.failed()).isEqualTo(1);
       CompletionFailure failure = rig.failure(dependent, 1);

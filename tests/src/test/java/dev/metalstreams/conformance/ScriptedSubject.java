@@ -47,4 +47,9 @@ final class ScriptedSubject implements Subject {
   private Script script(Driver driver) {
     return Objects.requireNonNull(scripts.get(driver));
   }
+
+  @Override
+  public boolean stopsAtFailedWaits() {
+    return true;
+  }
 }

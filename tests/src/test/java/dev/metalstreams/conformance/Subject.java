@@ -22,4 +22,10 @@ interface Subject {
 
   /** Sets the memory limit. */
   void memoryLimit(Driver driver, long bytes);
+
+  /**
+   * Whether nothing is executed after a wait for a failure, even one that is not known when the
+   * wait is encoded. On Metal what is written then is undefined.
+   */
+  boolean stopsAtFailedWaits();
 }

@@ -16,7 +16,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  * {@snippet lang=c :
  * struct mst_device_options {
  *     uint32_t worker_count;
- *     uint32_t reserved;
+ *     uint32_t flags;
  *     const char *math_library;
  * }
  * }
@@ -29,7 +29,7 @@ public class mst_device_options {
 
     private static final GroupLayout $LAYOUT = MemoryLayout.structLayout(
         mst_h.C_INT.withName("worker_count"),
-        mst_h.C_INT.withName("reserved"),
+        mst_h.C_INT.withName("flags"),
         mst_h.C_POINTER.withName("math_library")
     ).withName("mst_device_options");
 
@@ -84,48 +84,48 @@ public class mst_device_options {
         struct.set(worker_count$LAYOUT, worker_count$OFFSET, fieldValue);
     }
 
-    private static final OfInt reserved$LAYOUT = (OfInt)$LAYOUT.select(groupElement("reserved"));
+    private static final OfInt flags$LAYOUT = (OfInt)$LAYOUT.select(groupElement("flags"));
 
     /**
      * Layout for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * uint32_t flags
      * }
      */
-    public static final OfInt reserved$layout() {
-        return reserved$LAYOUT;
+    public static final OfInt flags$layout() {
+        return flags$LAYOUT;
     }
 
-    private static final long reserved$OFFSET = $LAYOUT.byteOffset(groupElement("reserved"));
+    private static final long flags$OFFSET = $LAYOUT.byteOffset(groupElement("flags"));
 
     /**
      * Offset for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * uint32_t flags
      * }
      */
-    public static final long reserved$offset() {
-        return reserved$OFFSET;
+    public static final long flags$offset() {
+        return flags$OFFSET;
     }
 
     /**
      * Getter for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * uint32_t flags
      * }
      */
-    public static int reserved(MemorySegment struct) {
-        return struct.get(reserved$LAYOUT, reserved$OFFSET);
+    public static int flags(MemorySegment struct) {
+        return struct.get(flags$LAYOUT, flags$OFFSET);
     }
 
     /**
      * Setter for field:
      * {@snippet lang=c :
-     * uint32_t reserved
+     * uint32_t flags
      * }
      */
-    public static void reserved(MemorySegment struct, int fieldValue) {
-        struct.set(reserved$LAYOUT, reserved$OFFSET, fieldValue);
+    public static void flags(MemorySegment struct, int fieldValue) {
+        struct.set(flags$LAYOUT, flags$OFFSET, fieldValue);
     }
 
     private static final AddressLayout math_library$LAYOUT = (AddressLayout)$LAYOUT.select(groupElement("math_library"));

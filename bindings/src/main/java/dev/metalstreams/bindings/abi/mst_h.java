@@ -239,6 +239,60 @@ public class mst_h extends mst_h$shared {
     public static int MST_MATMUL_TRANSPOSE_B() {
         return MST_MATMUL_TRANSPOSE_B;
     }
+    private static final int MST_ENCODE_DEFAULT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_encode_flags.MST_ENCODE_DEFAULT = 0
+     * }
+     */
+    public static int MST_ENCODE_DEFAULT() {
+        return MST_ENCODE_DEFAULT;
+    }
+    private static final int MST_ENCODE_SOLE = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_encode_flags.MST_ENCODE_SOLE = 1
+     * }
+     */
+    public static int MST_ENCODE_SOLE() {
+        return MST_ENCODE_SOLE;
+    }
+    private static final int MST_DEVICE_DEFAULT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_device_flags.MST_DEVICE_DEFAULT = 0
+     * }
+     */
+    public static int MST_DEVICE_DEFAULT() {
+        return MST_DEVICE_DEFAULT;
+    }
+    private static final int MST_DEVICE_FORCE_GRAPH = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_device_flags.MST_DEVICE_FORCE_GRAPH = 1
+     * }
+     */
+    public static int MST_DEVICE_FORCE_GRAPH() {
+        return MST_DEVICE_FORCE_GRAPH;
+    }
+    private static final int MST_DEVICE_PARALLEL_COMPUTE = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_device_flags.MST_DEVICE_PARALLEL_COMPUTE = 2
+     * }
+     */
+    public static int MST_DEVICE_PARALLEL_COMPUTE() {
+        return MST_DEVICE_PARALLEL_COMPUTE;
+    }
+    private static final int MST_DEVICE_AGX_GUARD = (int)4L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_device_flags.MST_DEVICE_AGX_GUARD = 4
+     * }
+     */
+    public static int MST_DEVICE_AGX_GUARD() {
+        return MST_DEVICE_AGX_GUARD;
+    }
 
     private static class mst_abi_version {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
@@ -470,6 +524,33 @@ public class mst_h extends mst_h$shared {
         } catch (Throwable ex$) {
            throw new AssertionError("should not reach here", ex$);
         }
+    }
+    private static final int MST_AGX_GUARD_OFF = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_agx_guard.MST_AGX_GUARD_OFF = 0
+     * }
+     */
+    public static int MST_AGX_GUARD_OFF() {
+        return MST_AGX_GUARD_OFF;
+    }
+    private static final int MST_AGX_GUARD_ON = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_agx_guard.MST_AGX_GUARD_ON = 1
+     * }
+     */
+    public static int MST_AGX_GUARD_ON() {
+        return MST_AGX_GUARD_ON;
+    }
+    private static final int MST_AGX_GUARD_NO_TARGET = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_agx_guard.MST_AGX_GUARD_NO_TARGET = 2
+     * }
+     */
+    public static int MST_AGX_GUARD_NO_TARGET() {
+        return MST_AGX_GUARD_NO_TARGET;
     }
 
     private static class mst_device_count {
@@ -705,6 +786,67 @@ public class mst_h extends mst_h$shared {
         try {
             if (TRACE_DOWNCALLS) {
                 traceDowncall("mst_device_memory", device, out_facts);
+            }
+            return (int)mh$.invokeExact(device, out_facts);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_device_counters {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_device_counters");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts)
+     * }
+     */
+    public static FunctionDescriptor mst_device_counters$descriptor() {
+        return mst_device_counters.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts)
+     * }
+     */
+    public static MethodHandle mst_device_counters$handle() {
+        return mst_device_counters.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts)
+     * }
+     */
+    public static MemorySegment mst_device_counters$address() {
+        return mst_device_counters.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts)
+     * }
+     */
+    public static int mst_device_counters(MemorySegment device, MemorySegment out_facts) {
+        var mh$ = mst_device_counters.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_device_counters", device, out_facts);
             }
             return (int)mh$.invokeExact(device, out_facts);
         } catch (Error | RuntimeException ex) {
@@ -1649,6 +1791,7 @@ public class mst_h extends mst_h$shared {
             mst_h.C_LONG,
             mst_h.C_POINTER,
             mst_h.C_POINTER,
+            mst_h.C_INT,
             mst_h.C_INT
         );
 
@@ -1660,7 +1803,7 @@ public class mst_h extends mst_h$shared {
     /**
      * Function descriptor for:
      * {@snippet lang=c :
-     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count)
+     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count, uint32_t flags)
      * }
      */
     public static FunctionDescriptor mst_encode_executable$descriptor() {
@@ -1670,7 +1813,7 @@ public class mst_h extends mst_h$shared {
     /**
      * Downcall method handle for:
      * {@snippet lang=c :
-     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count)
+     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count, uint32_t flags)
      * }
      */
     public static MethodHandle mst_encode_executable$handle() {
@@ -1680,7 +1823,7 @@ public class mst_h extends mst_h$shared {
     /**
      * Address for:
      * {@snippet lang=c :
-     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count)
+     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count, uint32_t flags)
      * }
      */
     public static MemorySegment mst_encode_executable$address() {
@@ -1689,16 +1832,84 @@ public class mst_h extends mst_h$shared {
 
     /**
      * {@snippet lang=c :
-     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count)
+     * int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *executable, mst_buffer *const *buffers, int32_t count, uint32_t flags)
      * }
      */
-    public static int mst_encode_executable(MemorySegment queue, long value, MemorySegment executable, MemorySegment buffers, int count) {
+    public static int mst_encode_executable(MemorySegment queue, long value, MemorySegment executable, MemorySegment buffers, int count, int flags) {
         var mh$ = mst_encode_executable.HANDLE;
         try {
             if (TRACE_DOWNCALLS) {
-                traceDowncall("mst_encode_executable", queue, value, executable, buffers, count);
+                traceDowncall("mst_encode_executable", queue, value, executable, buffers, count, flags);
             }
-            return (int)mh$.invokeExact(queue, value, executable, buffers, count);
+            return (int)mh$.invokeExact(queue, value, executable, buffers, count, flags);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_encode_layer_norm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_LONG,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER,
+            mst_h.C_LONG,
+            mst_h.C_LONG,
+            mst_h.C_FLOAT
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_encode_layer_norm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma, mst_buffer *beta, mst_buffer *y, uint64_t rows, uint64_t columns, float eps)
+     * }
+     */
+    public static FunctionDescriptor mst_encode_layer_norm$descriptor() {
+        return mst_encode_layer_norm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma, mst_buffer *beta, mst_buffer *y, uint64_t rows, uint64_t columns, float eps)
+     * }
+     */
+    public static MethodHandle mst_encode_layer_norm$handle() {
+        return mst_encode_layer_norm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma, mst_buffer *beta, mst_buffer *y, uint64_t rows, uint64_t columns, float eps)
+     * }
+     */
+    public static MemorySegment mst_encode_layer_norm$address() {
+        return mst_encode_layer_norm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, mst_buffer *gamma, mst_buffer *beta, mst_buffer *y, uint64_t rows, uint64_t columns, float eps)
+     * }
+     */
+    public static int mst_encode_layer_norm(MemorySegment queue, long value, MemorySegment x, MemorySegment gamma, MemorySegment beta, MemorySegment y, long rows, long columns, float eps) {
+        var mh$ = mst_encode_layer_norm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_encode_layer_norm", queue, value, x, gamma, beta, y, rows, columns, eps);
+            }
+            return (int)mh$.invokeExact(queue, value, x, gamma, beta, y, rows, columns, eps);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -11,21 +11,33 @@ import java.lang.foreign.MemorySegment;
 import java.lang.reflect.Field;
 import java.util.ServiceLoader;
 
-/** The host shim through the native bindings, with its test hooks. */
-final class HostSubject implements Subject {
+/**
+ * A shim through the native bindings, with the test hooks of the host shim. The Metal shim has them
+ * when it is built on the simulated Metal.
+ */
+final class NativeSubject implements Subject {
   private final DriverOptions options;
   private final long seed;
 
+  private NativeSubject(DriverOptions options, long seed) {
+    this.options = options;
+    this.seed = seed;
+  }
+
   /**
-   * How the device is opened.
+   * The packed host shim.
    *
    * @param workers executing threads
    * @param math what computes matrix products
    * @param seed draws which queue goes next; 0 for the oldest command buffer
    */
-  HostSubject(int workers, String math, long seed) {
-    this.seed = seed;
-    this.options = new DriverOptions("host", "", workers, math);
+  static NativeSubject host(int workers, String math, long seed) {
+    return new NativeSubject(new DriverOptions("host", "", workers, math), seed);
+  }
+
+  /** The Metal shim in a library of its own. */
+  static NativeSubject metal(String library) {
+    return new NativeSubject(new DriverOptions("metal", library, 0, "auto"), 0);
   }
 
   @Override
@@ -56,6 +68,11 @@ final class HostSubject implements Subject {
   @Override
   public void memoryLimit(Driver driver, long bytes) {
     check(mst_test_h.mst_test_memory_limit(device(driver), bytes));
+  }
+
+  @Override
+  public boolean stopsAtFailedWaits() {
+    return options.backend().equals("host");
   }
 
   /** The native device of a driver: hooks are not part of the driver. */
