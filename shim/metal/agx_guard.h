@@ -9,8 +9,8 @@
 
 #include "mst.h"
 
-/* Keeps open encoders apart from a destruction of another, in the whole process. See agx_guard.m. Never called, it costs
- * nothing: no method is replaced. */
+/* Keeps open encoders apart from a destruction of another, in the whole process. See agx_guard.m. Never called, it
+ * costs nothing: no method is replaced. */
 
 /* Puts the guard between this device's driver and the process. Does nothing the second time. Thread-safe. */
 void mst_agx_guard_install(id<MTLDevice> metal);

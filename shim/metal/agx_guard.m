@@ -6,28 +6,31 @@
 /* The AGX guard: a way around a race in Apple's GPU driver, for those who meet it.
  *
  * The race, as it was found by others in AGXMetalG16X of macOS 15: -[...ComputeContext destroyImpl] gives the encoder's
- * implementation back under a lock and clears its pointer *after* the unlock. A thread that is encoding at that moment can
- * find the pointer cleared under its hands, and crashes. Streams that keep their encoders to themselves, as ours do, have
- * not been seen to meet it; MPS and other users of Metal in the process may. So the guard is off unless asked for.
+ * implementation back under a lock and clears its pointer *after* the unlock. A thread that is encoding at that moment
+ * can find the pointer cleared under its hands, and crashes. Streams that keep their encoders to themselves, as ours
+ * do, have not been seen to meet it; MPS and other users of Metal in the process may. So the guard is off unless asked
+ * for.
  *
  * The gate
- *   At any time at most one thread has open encoders or is inside a destroyImpl. Creating an encoder enters the gate, its
- *   endEncoding leaves it, whichever thread calls that; destroyImpl enters before and leaves after. So no destruction runs
- *   while another thread encodes. A thread may hold several encoders, and may create and destroy while it does.
+ *   At any time at most one thread has open encoders or is inside a destroyImpl. Creating an encoder enters the gate,
+ *   its endEncoding leaves it, whichever thread calls that; destroyImpl enters before and leaves after. So no
+ *   destruction runs while another thread encodes. A thread may hold several encoders, and may create and destroy while
+ *   it does.
  *
  * The price is that all encoding of the process is done by one thread at a time.
  *
- * No call is ever dropped, and none waits for ever: whoever has waited for LIMIT takes the gate over. The encoders that it
- * waited for count as forced ends, as does an encoder that is destroyed while open. If the driver calls destroyImpl with a
- * lock of its own held that an encoding thread needs, that limit is also what ends the deadlock.
+ * No call is ever dropped, and none waits for ever: whoever has waited for LIMIT takes the gate over. The encoders that
+ * it waited for count as forced ends, as does an encoder that is destroyed while open. If the driver calls destroyImpl
+ * with a lock of its own held that an encoding thread needs, that limit is also what ends the deadlock.
  *
  * How it gets there: the driver's classes have other names for every GPU generation, so they are taken from a command
  * buffer and encoders made for the purpose. A replaced method is found again by class and selector, never by selector
  * alone: compute and blit encoders share selectors. A method that a class inherits is added to that class; its
- * superclass, which others share, is left alone. Nothing is ever put back: there is no moment at which no thread is inside.
+ * superclass, which others share, is left alone. Nothing is ever put back: there is no moment at which no thread is
+ * inside.
  *
- * Under Metal's debug layer encoders are wrappers without a destroyImpl: then there is nothing to guard, and the counters
- * say so. */
+ * Under Metal's debug layer encoders are wrappers without a destroyImpl: then there is nothing to guard, and the
+ * counters say so. */
 #include "agx_guard.h"
 
 #include <objc/runtime.h>
@@ -250,7 +253,7 @@ static Method own_method(Class class, SEL selector) {
   return own;
 }
 
-/* Whether the method gives back what `function` gives back, 'v' or '@': the driver's own methods are declared nowhere. */
+/* Whether the method gives back this type, 'v' or '@': the driver's own methods are declared nowhere. */
 static bool returns(Method method, char expected) {
   char *type = method_copyReturnType(method);
   bool equal = type != NULL && type[0] == expected;
@@ -258,8 +261,8 @@ static bool returns(Method method, char expected) {
   return equal;
 }
 
-/* Replaces the instance method of exactly this class. False: it does not have it, or with another type. (class_replaceMethod
- * of some runtimes replaces an inherited method where it stands.) */
+/* Replaces the instance method of exactly this class. False: it does not have it, or with another type.
+ * (class_replaceMethod of some runtimes replaces an inherited method where it stands.) */
 static bool replace(Class class, const char *name, IMP function, char result) {
   SEL selector = sel_registerName(name);
   Method method = class_getInstanceMethod(class, selector);

@@ -5,8 +5,8 @@
 
 /* Device memory.
  *
- * buffer->uses counts the uses by open and uncompleted command buffers. Destroying is the one transition 0 -> ENDING, so
- * it cannot slip between a check and a use: an encode that comes later finds ENDING and fails, one that came earlier
+ * buffer->uses counts the uses by open and uncompleted command buffers. Destroying is the one transition 0 -> ENDING,
+ * so it cannot slip between a check and a use: an encode that comes later finds ENDING and fails, one that came earlier
  * makes the destroy fail. A use is counted off before the value of its command buffer is completed, so who has seen the
  * value may destroy the buffer.
  *

@@ -5,20 +5,20 @@
 
 /* Command buffers: how one of ours maps to Metal's.
  *
- * A value is one MSTCommandBuffer, which has one *root* MTLCommandBuffer at a time. Usually that is all: it is created by
- * begin, and committed by commit after the signal of the value was encoded. But an encode by MPSGraph may commit the root
- * and continue with a new one, any number of times. Therefore
+ * A value is one MSTCommandBuffer, which has one *root* MTLCommandBuffer at a time. Usually that is all: it is created
+ * by begin, and committed by commit after the signal of the value was encoded. But an encode by MPSGraph may commit the
+ * root and continue with a new one, any number of times. Therefore
  *
  *   1. The live root is asked for anew before each operation (mst_commands_root), never kept.
- *   2. Every root has a completion handler of ours before it is committed: the live one is watched before each encode that
- *      may commit it, those that come and go within one encode by -[MSTCommandBuffer commitAndContinue]. Metal aborts on a
- *      handler that is added later.
+ *   2. Every root has a completion handler of ours before it is committed: the live one is watched before each encode
+ *      that may commit it, those that come and go within one encode by -[MSTCommandBuffer commitAndContinue]. Metal
+ *      aborts on a handler that is added later.
  *   3. A value is executed when all its roots are done, and an error of any of them is its error.
- *   4. Roots that were committed early cannot be called back: a discarded value leaves them to run, and what they use stays
- *      in use until they are done.
+ *   4. Roots that were committed early cannot be called back: a discarded value leaves them to run, and what they use
+ *      stays in use until they are done.
  *
- * The handler of a root that is never committed may never be released, so roots are watched late: a value that is discarded
- * before anything was encoded by MPSGraph has none.
+ * The handler of a root that is never committed may never be released, so roots are watched late: a value that is
+ * discarded before anything was encoded by MPSGraph has none.
  *
  * Encoders never outlive the function that opens them, so no encoder is open between two calls, and waits and signals,
  * which need that, can be encoded at any time. */

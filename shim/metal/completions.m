@@ -6,15 +6,15 @@
 /* The completion queue.
  *
  * Invariants
- *   1. A record is in the ring before the value that it reports can be seen, and the record of a failure before those of
- *      the command buffers that depend on it: see "Publishing" in queue.m, which pushes the records.
+ *   1. A record is in the ring before the value that it reports can be seen, and the record of a failure before those
+ *      of the command buffers that depend on it: see "Publishing" in queue.m, which pushes the records.
  *   2. Records of one queue are in the order of their values: publishing goes in that order.
  *   3. No record is lost and no push fails: count + reserved <= capacity. Commit reserves, before it makes the value
  *      committed, and fails if there is no memory.
  *   4. A drainer sleeps only when the ring is empty, and every push wakes one.
  *
- * The ring grows as needed and is never trimmed: a process that commits but never drains keeps a record for each command
- * buffer, without limit. Dropping records instead would break the promise of one completion for each. */
+ * The ring grows as needed and is never trimmed: a process that commits but never drains keeps a record for each
+ * command buffer, without limit. Dropping records instead would break the promise of one completion for each. */
 #include "completions.h"
 
 #include <stdlib.h>

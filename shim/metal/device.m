@@ -186,8 +186,8 @@ int32_t mst_device_close(mst_device *device) {
 
 /* ------------------------------------------------------------------------------------------------------- facts ---- */
 
-/* The newest family of the Apple and the Metal series, for people: "Apple9, Metal3 (applegpu_g16s)". Families newer than
- * the oldest supported SDK are named by their numbers. */
+/* The newest family of the Apple and the Metal series, for people: "Apple9, Metal3 (applegpu_g16s)". Families newer
+ * than the oldest supported SDK are named by their numbers. */
 static NSString *family_name(id<MTLDevice> metal) {
   NSMutableString *name = [NSMutableString string];
   for (NSInteger family = MTLGPUFamilyApple1 + 29; family >= MTLGPUFamilyApple1 && name.length == 0; family--) {

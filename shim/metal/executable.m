@@ -5,16 +5,16 @@
 
 /* Executables: a graph, compiled by MPSGraph once for each queue that uses it.
  *
- * MPSGraphExecutable is marked as safe for several threads, but nothing says that two encodes of one may overlap, and an
- * MPSGraph or an MPSKernel is for one thread at a time. So each queue has an *instance* of its own, which only the holder
- * of that queue touches. The first one is made by mst_graph_compile, where errors belong, and goes to the first queue that
- * asks; the others are compiled at the first use on their queue.
+ * MPSGraphExecutable is marked as safe for several threads, but nothing says that two encodes of one may overlap, and
+ * an MPSGraph or an MPSKernel is for one thread at a time. So each queue has an *instance* of its own, which only the
+ * holder of that queue touches. The first one is made by mst_graph_compile, where errors belong, and goes to the first
+ * queue that asks; the others are compiled at the first use on their queue.
  *
  * Invariants
- *   1. An instance is in the lists of its executable and of its queue, both or none; both lists are guarded by
+ *   1. An instance is in the list of its executable and, once a queue has it, in that of the queue. Both are guarded by
  *      device->instances_lock, which is held for list work only: nothing is compiled or released under it.
- *   2. An instance ends with its executable or with its queue, whichever is first. Neither ends while a command buffer uses
- *      the instance: the command buffer keeps the executable, and a queue outlives its command buffers.
+ *   2. An instance ends with its executable or with its queue, whichever is first. Neither ends while a command buffer
+ *      uses the instance: the command buffer keeps the executable, and a queue outlives its command buffers.
  *   3. Only the thread that holds the queue's lock adds an instance for it, so none is compiled twice. */
 #include "executable.h"
 

@@ -25,8 +25,8 @@ const mst_kernels *mst_kernels_of(mst_device *device, const char *function, int3
 /* NULL is allowed. */
 void mst_kernels_release(mst_kernels *kernels);
 
-/* Opens a compute encoder on the live root, under the process-wide lock unless the device's flags say otherwise; nil, and
- * no lock held, if Metal gives none. mst_compute_end ends it; nothing that can fail goes between the two. */
+/* Opens a compute encoder on the live root, under the process-wide lock unless the device's flags say otherwise; nil,
+ * and no lock held, if Metal gives none. mst_compute_end ends it; nothing that can fail goes between the two. */
 id<MTLComputeCommandEncoder> mst_compute_begin(mst_commands *commands);
 void mst_compute_end(mst_commands *commands, id<MTLComputeCommandEncoder> encoder);
 

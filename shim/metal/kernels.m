@@ -5,13 +5,13 @@
 
 /* Compute kernels: their source, their pipelines, and the lock around their encoding.
  *
- * The source is compiled at run time, once per device and when the first of them is needed, so that a process that needs
- * none does not start the shader compiler. No lock is held meanwhile: threads that come at the same time compile it twice,
- * and all but the first throw theirs away.
+ * The source is compiled at run time, once per device and when the first of them is needed, so that a process that
+ * needs none does not start the shader compiler. No lock is held meanwhile: threads that come at the same time compile
+ * it twice, and all but the first throw theirs away.
  *
  * Encoding of compute work by several threads at once, each on its own queue, was seen to crash in the driver from four
- * threads on. Until somebody shows that to be gone, one lock of the process covers each of our encoders from its creation
- * to its end: some microseconds. MST_DEVICE_PARALLEL_COMPUTE turns it off. */
+ * threads on. Until somebody shows that to be gone, one lock of the process covers each of our encoders from its
+ * creation to its end: some microseconds. MST_DEVICE_PARALLEL_COMPUTE turns it off. */
 #include "kernels.h"
 
 #include <pthread.h>

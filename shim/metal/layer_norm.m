@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 
-/* Layer norm, by the compute kernel of kernels.m. MPSGraph has no such operation, and what it composes normalises like a
- * batch norm: two passes over a row are exact where its one is not. */
+/* Layer norm, by the compute kernel of kernels.m. MPSGraph has no such operation, and what it composes normalises like
+ * a batch norm: two passes over a row are exact where its one is not. */
 #include <math.h>
 
 #include "buffer.h"

@@ -25,8 +25,8 @@ MPSGraphTensor *mst_matmul_add(MPSGraph *graph, const mst_node *nodes, const mst
 /* Whether MPSNDArrayMatrixMultiplication can compute this product straight from and into buffers. */
 bool mst_matmul_suits_ndarray(const mst_node *nodes, const mst_node *product);
 
-/* Encodes the product with `kernel`, which one thread uses at a time. False, and nothing is encoded: it cannot be done so
- * after all. */
+/* Encodes the product with `kernel`, which one thread uses at a time. False, and nothing is encoded: it cannot be done
+ * so after all. */
 bool mst_matmul_encode(mst_commands *commands, MPSNDArrayMatrixMultiplication *kernel, const mst_node *nodes,
                        const mst_node *product, id<MTLBuffer> a, id<MTLBuffer> b, id<MTLBuffer> y);
 

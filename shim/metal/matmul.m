@@ -7,15 +7,15 @@
  *
  * Both ways are kept clear of what is known to go wrong in Apple's kernels:
  *   - sums over more than 32768 elements are wrong on some GPUs: the inner dimension is cut, the parts are added;
- *   - products of more than two dimensions are not deterministic on some: a product with one right-hand matrix is flattened
- *     to two dimensions. With a right-hand matrix for each batch there is nothing to flatten: it goes with three dimensions,
- *     and
+ *   - products of more than two dimensions are not deterministic on some: a product with one right-hand matrix is
+ *     flattened to two dimensions. With a right-hand matrix for each batch there is nothing to flatten: it goes with
+ *     three dimensions, and
  *   - the index of the batch has 16 bits: batches are cut, the parts are concatenated;
  *   - before macOS 14.4 any dimension beyond 32768 is wrong: refused.
  *
- * MPSNDArrayMatrixMultiplication costs less to encode, but not even objects of one's own make it safe beside others of its
- * kind in the process; so it is taken for products in two dimensions only while the caller vouches for being alone, and
- * everything else goes through MPSGraph. It needs macOS 15, where an MPSNDArray can lie in the caller's buffer. */
+ * MPSNDArrayMatrixMultiplication costs less to encode, but not even objects of one's own make it safe beside others of
+ * its kind in the process; so it is taken for products in two dimensions only while the caller vouches for being alone,
+ * and everything else goes through MPSGraph. It needs macOS 15, where an MPSNDArray can lie in the caller's buffer. */
 #include "matmul.h"
 
 #include <stdint.h>

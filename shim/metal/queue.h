@@ -17,8 +17,8 @@
 
 struct mst_instance;
 
-/* The bound at which -commandBuffer would block. Our own bound is max_in_flight values; a value has one root buffer, but
- * MPSGraph may add some. mst_commands_begin refuses at half of this, so that one encode can add as many again. */
+/* The bound at which -commandBuffer would block. Our own bound is max_in_flight values; a value has one root buffer,
+ * but MPSGraph may add some. mst_commands_begin refuses at half of this, so that one encode can add as many again. */
 enum { MST_MOST_ROOTS = 1024 };
 
 /* See queue.m. */

@@ -7,27 +7,30 @@
  *
  *     completed <= committed <= completed + max_in_flight          open value = committed + 1, if one is open
  *
- * There are two views of it. On the GPU, the MTLSharedEvent: a command buffer signals its value as its last act, and other
- * queues wait for that. On the CPU, the atomics: `completed` is advanced by Metal's completion handlers, never read off
- * the event's signaledValue. The event can be ahead of them by the 60 to 90 us that a handler takes, but it knows nothing
- * of errors: a command buffer whose predecessor failed signals its value all the same, and so would one that faults after
- * its signal. mst.h promises that a failure is recorded before its value can be seen, so only what has gone through a
- * handler counts. (waitUntilCompleted is no faster: it returns after the handlers ran.)
+ * There are two views of it. On the GPU, the MTLSharedEvent: a command buffer signals its value as its last act, and
+ * other queues wait for that. On the CPU, the atomics: `completed` is advanced by Metal's completion handlers, never
+ * read off the event's signaledValue. The event can be ahead of them by the 60 to 90 us that a handler takes, but it
+ * knows nothing of errors: a command buffer whose predecessor failed signals its value all the same, and so would one
+ * that faults after its signal. mst.h promises that a failure is recorded before its value can be seen, so only what
+ * has gone through a handler counts. (waitUntilCompleted is no faster: it returns after the handlers ran.)
  *
  * Publishing
  *   A committed command buffer is *executed* once Metal has called the completion handlers of all its root buffers
- *   (commands.m: there may be several). It is *published* once it is executed, its predecessor in the queue is published,
- *   and so is every value of another queue that it waited for. Handlers may come in any order; publishing does not.
+ *   (commands.m: there may be several). It is *published* once it is executed, its predecessor in the queue is
+ *   published, and so is every value of another queue that it waited for. Handlers may come in any order; publishing
+ *   does not.
  *
  * Invariants
  *   1. committed grows by one with each commit, completed by one with each publish; neither ever goes back.
  *   2. Publishing v means, in this order and within one hold of the device's lock: its uses of buffers are counted off;
  *      its completion is put into the completion queue; if it failed and no failure is remembered, failed becomes v;
  *      completed becomes v (release); waits of other queues for v are resolved and blocked threads woken.
- *   3. A wait for (queue, v) is resolved exactly once: at encoding, if v is completed by then, else by the publish of v.
- *      What it learns then, that the queue had failed at or before v, is final: a reset afterwards does not change it.
- *   4. The GPU may run a command buffer although what it waited for has failed: the values of failed buffers are signalled
- *      too, or it would hang. It ends with DEPENDENCY all the same, because it is published after what it waited for.
+ *   3. A wait for (queue, v) is resolved exactly once: at encoding, if v is completed by then, else by the publish of
+ *      v. What it learns then, that the queue had failed at or before v, is final: a reset afterwards does not change
+ *      it.
+ *   4. The GPU may run a command buffer although what it waited for has failed: the values of failed buffers are
+ *      signalled too, or it would hang. It ends with DEPENDENCY all the same, because it is published after what it
+ *      waited for.
  *   5. Waits only name committed values, and a command buffer is committed after its waits were encoded. So the awaited
  *      command buffer was always committed earlier: there is no cycle, and every committed value is reached.
  *
@@ -35,11 +38,11 @@
  * the event never goes back, so a later value that was signalled meanwhile stays.
  *
  * Metal promises the order in which the buffers of one queue start, not that they end in that order. A wait on the GPU
- * could therefore be let go by a later value a moment before an earlier buffer ends; what that one writes is protected by
- * hazard tracking (buffer.m), and the CPU sees values in order anyway.
+ * could therefore be let go by a later value a moment before an earlier buffer ends; what that one writes is protected
+ * by hazard tracking (buffer.m), and the CPU sees values in order anyway.
  *
- * A failure of a queue sticks until reset, but its later command buffers run all the same; who waits for any value at or
- * after the failure gets the failure. */
+ * A failure of a queue sticks until reset, but its later command buffers run all the same; who waits for any value at
+ * or after the failure gets the failure. */
 #include "queue.h"
 
 #include <stdio.h>

@@ -3,11 +3,11 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 
-/* The test hooks of mst_test.h for the Metal shim on a real Mac, so that the conformance suite decides order and failure
- * there, too. Linked with the shim's sources into a library for tests; the one that is shipped has none of it.
+/* The test hooks of mst_test.h for the Metal shim on a real Mac, so that the conformance suite decides order and
+ * failure there, too. Linked with the shim's sources into a library for tests; the one that is shipped has none of it.
  *
- * The shim is not asked to help. The hooks replace methods of the driver's classes, as they stand behind the queue at hand
- * (under the debug layer those are its wrappers):
+ * The shim is not asked to help. The hooks replace methods of the driver's classes, as they stand behind the queue at
+ * hand (under the debug layer those are its wrappers):
  *   hold         every command buffer that is made on a held queue begins with a wait for an event of the hook's own
  *   fail         the n-th committed command buffer says that it failed, whatever it did
  * The memory limit is a field of the device.

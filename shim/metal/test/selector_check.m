@@ -9,8 +9,8 @@
  *
  * The table names every method of Metal, MPS and MPSGraph that shim/metal calls, with the type encoding of its
  * declaration. A class is asked by name; for a protocol, an object of the running driver is asked, since that is what
- * gets the message. A method that is missing, or has other types, fails the check. A method newer than the system is left
- * out, and so is what needs a device where there is none: both are printed and counted.
+ * gets the message. A method that is missing, or has other types, fails the check. A method newer than the system is
+ * left out, and so is what needs a device where there is none: both are printed and counted.
  *
  * Exit status: 0 all that could be compared is equal, 1 something is not. */
 #import <Foundation/Foundation.h>

@@ -11,7 +11,7 @@
  */
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,10 +29,12 @@ static mst_device *open_with(uint32_t flags) {
   return device;
 }
 
+static atomic_bool drained; /* the draining thread is told to end; a wake may come with completions */
+
 static void *drain(void *argument) {
   mst_completion completions[64];
-  int32_t count = 1;
-  while (count > 0)
+  int32_t count;
+  while (!drained)
     OK(mst_device_next_completions(argument, completions, 64, -1, &count));
   return NULL;
 }
@@ -149,6 +151,7 @@ static void run_crew(uint32_t device_flags, uint32_t encode_flags) {
   for (int i = 0; i < THREADS; i++)
     pthread_join(members[i].thread, NULL);
   OK(mst_executable_destroy(crew.product));
+  drained = true;
   OK(mst_device_wake(crew.device));
   pthread_join(drainer, NULL);
   mst_device_counter_facts counters;
