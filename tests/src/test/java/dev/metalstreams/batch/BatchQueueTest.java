@@ -1,0 +1,502 @@
+package dev.metalstreams.batch;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatNullPointerException;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.Random;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/**
+ * What the batch queue promises: real batches, exactly one outcome for each request, and nothing
+ * left behind.
+ */
+@Timeout(60)
+class BatchQueueTest {
+
+  /** Serves nothing until it is opened; then doubles. */
+  private static final class Gate {
+    final CountDownLatch reached = new CountDownLatch(1);
+    final CountDownLatch open = new CountDownLatch(1);
+    final ConcurrentLinkedQueue<List<Integer>> batches = new ConcurrentLinkedQueue<>();
+
+    List<Integer> serve(List<Integer> inputs) {
+      batches.add(inputs);
+      reached.countDown();
+      try {
+        open.await();
+      } catch (InterruptedException e) {
+        throw new CompletionException(e);
+      }
+      return inputs.stream().map(each -> 2 * each).toList();
+    }
+
+    BatchQueue.Builder<Integer, Integer> queue() {
+      return BatchQueue.builder(BatchFunction.of(this::serve));
+    }
+  }
+
+  private static int get(CompletableFuture<Integer> future) throws Exception {
+    return future.get(30, TimeUnit.SECONDS);
+  }
+
+  private static Throwable failureOf(CompletableFuture<?> future) throws Exception {
+    try {
+      future.get(30, TimeUnit.SECONDS);
+      throw new AssertionError("it succeeded");
+    } catch (ExecutionException e) {
+      return Objects.requireNonNull(e.getCause());
+    }
+  }
+
+  @Test
+  void whatGathersWhileAWorkerIsBusyIsOneBatch() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(8).build()) {
+      CompletableFuture<Integer> first = queue.submit(0);
+      gate.reached.await();
+      List<CompletableFuture<Integer>> others = new ArrayList<>();
+      for (int i = 1; i <= 10; i++) {
+        others.add(queue.submit(i));
+      }
+      gate.open.countDown();
+      assertThat(get(first)).isZero();
+      for (int i = 1; i <= 10; i++) {
+        assertThat(get(others.get(i - 1))).isEqualTo(2 * i);
+      }
+      assertThat(gate.batches)
+          .containsExactly(List.of(0), List.of(1, 2, 3, 4, 5, 6, 7, 8), List.of(9, 10));
+      BatchStats stats = queue.stats();
+      assertThat(stats.sizes()).containsEntry(1, 1L).containsEntry(8, 1L).containsEntry(2, 1L);
+      assertThat(stats.flushes())
+          .containsEntry(FlushReason.IDLE, 2L)
+          .containsEntry(FlushReason.FULL, 1L);
+      assertThat(stats.succeeded()).isEqualTo(11);
+      assertThat(stats.accepted()).isEqualTo(11);
+    }
+  }
+
+  @Test
+  void aFullQueueRejects() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(1).capacity(2).build()) {
+      CompletableFuture<Integer> served = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2);
+      CompletableFuture<Integer> third = queue.submit(3);
+      assertThatExceptionOfType(RejectedExecutionException.class)
+          .isThrownBy(() -> queue.submit(4))
+          .withMessageContaining("full: 2 requests wait");
+      assertThat(third.cancel(true)).as("a cancellation frees the place").isTrue();
+      CompletableFuture<Integer> fifth = queue.submit(5);
+      gate.open.countDown();
+      assertThat(List.of(get(served), get(second), get(fifth))).containsExactly(2, 4, 10);
+      assertThat(queue.stats().rejected()).isEqualTo(1);
+      assertThat(queue.stats().cancelled()).isEqualTo(1);
+      assertThat(gate.batches).doesNotContain(List.of(3));
+    }
+  }
+
+  @Test
+  void aFullQueueBlocksUntilThereIsAPlace() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).capacity(1).overload(Overload.BLOCK).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2);
+      CompletableFuture<CompletableFuture<Integer>> third = new CompletableFuture<>();
+      Thread submitter = Thread.ofPlatform().start(() -> third.complete(queue.submit(3)));
+      while (submitter.getState() != Thread.State.WAITING) {
+        Thread.onSpinWait();
+      }
+      assertThatExceptionOfType(RejectedExecutionException.class)
+          .isThrownBy(() -> queue.submit(4, Duration.ZERO))
+          .withMessageContaining("deadline");
+      gate.open.countDown();
+      assertThat(get(first)).isEqualTo(2);
+      assertThat(get(second)).isEqualTo(4);
+      assertThat(get(third.get(30, TimeUnit.SECONDS))).isEqualTo(6);
+    }
+  }
+
+  @Test
+  void aFullQueueMakesTheCallerServe() throws Exception {
+    List<Thread> servers = new ArrayList<>();
+    Gate gate = new Gate();
+    BatchFunction<Integer, Integer> noting =
+        BatchFunction.of(
+            inputs -> {
+              synchronized (servers) {
+                servers.add(Thread.currentThread());
+              }
+              return inputs.get(0) == 9 ? List.of(90) : gate.serve(inputs);
+            });
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(noting).maxBatch(1).capacity(1).overload(Overload.CALLER_RUNS).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2);
+      assertThat(get(queue.submit(9))).isEqualTo(90);
+      synchronized (servers) {
+        assertThat(servers).hasSize(2).contains(Thread.currentThread());
+      }
+      gate.open.countDown();
+      assertThat(get(first) + get(second)).isEqualTo(6);
+      assertThat(queue.stats().flushes()).containsEntry(FlushReason.ALONE, 1L);
+    }
+  }
+
+  @Test
+  void aRequestThatIsNotServedInTimeExpires() throws Exception {
+    AtomicLong time = new AtomicLong();
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(1).clock(time::get).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> late = queue.submit(2, Duration.ofNanos(10));
+      CompletableFuture<Integer> patient = queue.submit(3, Duration.ofNanos(11));
+      time.set(10);
+      gate.open.countDown();
+      assertThat(get(first)).isEqualTo(2);
+      assertThat(failureOf(late)).isInstanceOf(TimeoutException.class);
+      assertThat(get(patient)).isEqualTo(6);
+      assertThat(queue.stats().expired()).isEqualTo(1);
+      assertThat(gate.batches).doesNotContain(List.of(2));
+    }
+  }
+
+  @Test
+  void oneBadRequestFailsAloneWhenTheFunctionSaysWhich() throws Exception {
+    CountDownLatch gathered = new CountDownLatch(1);
+    BatchFunction<Integer, Integer> function =
+        batch -> {
+          gathered.await();
+          for (int i = 0; i < batch.inputs().size(); i++) {
+            if (batch.inputs().get(i) < 0) {
+              batch.fail(i, new IllegalArgumentException("negative"));
+            }
+          }
+          return CompletableFuture.completedFuture(batch.inputs());
+        };
+    try (BatchQueue<Integer, Integer> queue = BatchQueue.builder(function).build()) {
+      CompletableFuture<Integer> good = queue.submit(1);
+      CompletableFuture<Integer> bad = queue.submit(-1);
+      CompletableFuture<Integer> alsoGood = queue.submit(2);
+      gathered.countDown();
+      assertThat(get(good) + get(alsoGood)).isEqualTo(3);
+      assertThat(failureOf(bad)).isInstanceOf(IllegalArgumentException.class);
+      assertThat(queue.stats().failed()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aBatchThatFailsIsTriedOneByOne() throws Exception {
+    Gate gate = new Gate();
+    BatchFunction<Integer, Integer> function =
+        BatchFunction.of(
+            inputs -> {
+              if (inputs.contains(3)) {
+                throw new IllegalStateException("three");
+              }
+              return gate.serve(inputs);
+            });
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function).retryAlone(true).build()) {
+      CompletableFuture<Integer> first = queue.submit(0);
+      gate.reached.await();
+      List<CompletableFuture<Integer>> futures = new ArrayList<>();
+      for (int i = 1; i <= 4; i++) {
+        futures.add(queue.submit(i));
+      }
+      gate.open.countDown();
+      assertThat(get(first)).isZero();
+      assertThat(get(futures.get(0))).isEqualTo(2);
+      assertThat(get(futures.get(1))).isEqualTo(4);
+      assertThat(failureOf(futures.get(2))).hasMessage("three");
+      assertThat(get(futures.get(3))).isEqualTo(8);
+    }
+  }
+
+  @Test
+  void aFunctionThatGivesTooFewResultsFailsTheBatch() throws Exception {
+    BatchFunction<Integer, Integer> function = BatchFunction.of(inputs -> List.of());
+    try (BatchQueue<Integer, Integer> queue = BatchQueue.builder(function).build()) {
+      assertThat(failureOf(queue.submit(1))).hasMessageContaining("0 results for 1 requests");
+    }
+  }
+
+  @Test
+  void theCloseServesWhatWaits() throws Exception {
+    Gate gate = new Gate();
+    BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).maxDelay(Duration.ofHours(1)).build();
+    CompletableFuture<Integer> first = queue.submit(1);
+    gate.reached.await();
+    CompletableFuture<Integer> second = queue.submit(2);
+    gate.open.countDown();
+    queue.close();
+    assertThat(first).isCompletedWithValue(2);
+    assertThat(second).isCompletedWithValue(4);
+    assertThatExceptionOfType(RejectedExecutionException.class)
+        .isThrownBy(() -> queue.submit(3))
+        .withMessageContaining("closed");
+    queue.close();
+  }
+
+  @Test
+  void aCloseThatRunsOutOfTimeFailsTheRest() throws Exception {
+    Gate gate = new Gate();
+    BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(1).name("stuck").build();
+    CompletableFuture<Integer> served = queue.submit(1);
+    gate.reached.await();
+    CompletableFuture<Integer> waiting = queue.submit(2);
+    queue.close(Duration.ZERO);
+    assertThat(failureOf(served)).isInstanceOf(RejectedExecutionException.class);
+    assertThat(failureOf(waiting)).isInstanceOf(RejectedExecutionException.class);
+    assertThat(queue.stats().abandoned()).isEqualTo(2);
+    assertThat(queue.stats().ended()).isEqualTo(queue.stats().accepted());
+    awaitNoThread("stuck");
+  }
+
+  private static void awaitNoThread(String name) {
+    while (Thread.getAllStackTraces().keySet().stream()
+        .anyMatch(thread -> thread.getName().startsWith(name))) {
+      Thread.onSpinWait();
+    }
+  }
+
+  @Test
+  @SuppressWarnings("NullAway") // nulls are what is tested
+  void badArgumentsAreRefused() {
+    BatchQueue.Builder<Integer, Integer> builder = new Gate().queue();
+    assertThatNullPointerException().isThrownBy(() -> BatchQueue.builder(null));
+    assertThatNullPointerException().isThrownBy(() -> BatchFunction.of(null));
+    assertThatNullPointerException().isThrownBy(() -> builder.device(null));
+    assertThatNullPointerException().isThrownBy(() -> builder.overload(null));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.maxBatch(0));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.capacity(-1));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.workers(0));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.pipeline(0));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.priorities(0));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.maxDelay(Duration.ofNanos(-1)));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.latencyTarget(Duration.ZERO));
+    assertThatIllegalArgumentException().isThrownBy(() -> builder.weigher(each -> 1, 0));
+    builder.weigher(each -> each, 10);
+    try (BatchQueue<Integer, Integer> queue = builder.build()) {
+      assertThatNullPointerException().isThrownBy(() -> queue.submit(null));
+      assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(-1));
+      assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(11));
+      assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(1, Duration.ofNanos(-1)));
+      assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(1, Duration.ofDays(1), 1));
+      assertThat(queue.stats().accepted()).isZero();
+    }
+  }
+
+  // ---- exactly once
+
+  /** 64 submitters, cancellations, deadlines, failures, and a close in the middle. */
+  @Test
+  void everyRequestEndsExactlyOnce() throws Exception {
+    int submitters = 64;
+    int each = 500;
+    BatchFunction<Integer, Integer> function =
+        batch -> {
+          List<Integer> inputs = batch.inputs();
+          for (int i = 0; i < inputs.size(); i++) {
+            if (inputs.get(i) % 17 == 0) {
+              batch.fail(i, new IllegalArgumentException("seventeen"));
+            }
+          }
+          if (inputs.get(0) % 101 == 0) {
+            throw new IllegalStateException("all of it");
+          }
+          return CompletableFuture.supplyAsync(
+              () -> inputs.stream().map(input -> input + 1).toList());
+        };
+    BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function)
+            .maxBatch(32)
+            .maxDelay(Duration.ofNanos(100_000))
+            .capacity(4096)
+            .workers(2)
+            .pipeline(2)
+            .name("once")
+            .build();
+    AtomicInteger accepted = new AtomicInteger();
+    AtomicInteger endings = new AtomicInteger();
+    CountDownLatch halfWay = new CountDownLatch(submitters * each / 2);
+    ConcurrentLinkedQueue<CompletableFuture<Integer>> futures = new ConcurrentLinkedQueue<>();
+    List<Thread> threads = new ArrayList<>();
+    for (int t = 0; t < submitters; t++) {
+      Random random = new Random(t);
+      threads.add(
+          Thread.ofVirtual()
+              .start(
+                  () -> {
+                    for (int i = 0; i < each; i++) {
+                      try {
+                        CompletableFuture<Integer> future =
+                            random.nextInt(4) == 0
+                                ? queue.submit(
+                                    random.nextInt(10_000),
+                                    Duration.ofNanos(random.nextInt(1_000_000)))
+                                : queue.submit(random.nextInt(10_000));
+                        accepted.incrementAndGet();
+                        futures.add(
+                            future.whenComplete((result, failure) -> endings.incrementAndGet()));
+                        if (random.nextInt(8) == 0) {
+                          future.cancel(true);
+                        }
+                      } catch (RejectedExecutionException e) {
+                        // Full or closed: not accepted, and its submitter knows.
+                      }
+                      halfWay.countDown();
+                    }
+                  }));
+    }
+    halfWay.await();
+    queue.close();
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    for (CompletableFuture<Integer> future : futures) {
+      try {
+        future.get(30, TimeUnit.SECONDS);
+      } catch (ExecutionException | CancellationException e) {
+        // An outcome like any other.
+      }
+    }
+    BatchStats stats = queue.stats();
+    assertThat(futures).hasSize(accepted.get());
+    assertThat(stats.accepted()).isEqualTo(accepted.get());
+    assertThat(stats.ended()).isEqualTo(accepted.get());
+    assertThat(endings).hasValue(accepted.get());
+    assertThat(stats.accepted() + stats.rejected()).isEqualTo((long) submitters * each);
+    assertThat(stats.succeeded()).isPositive();
+    assertThat(stats.cancelled()).isPositive();
+    assertThat(stats.failed()).isPositive();
+    assertThat(stats.waiting()).isZero();
+    awaitNoThread("once");
+  }
+
+  /** Looks whether the queue is closed, and then, later, puts the request in. */
+  private static final class ChecksThenPushes extends BatchQueue<Integer, Integer> {
+    final CountDownLatch checked = new CountDownLatch(1);
+    final CountDownLatch closed = new CountDownLatch(1);
+
+    ChecksThenPushes(Builder<Integer, Integer> builder) {
+      super(builder);
+    }
+
+    private boolean isClosing() {
+      lock().lock();
+      try {
+        return closing();
+      } finally {
+        lock().unlock();
+      }
+    }
+
+    @Override
+    boolean enter(Request<Integer, Integer> request) {
+      if (isClosing()) {
+        throw new RejectedExecutionException("closed");
+      }
+      checked.countDown();
+      try {
+        closed.await();
+      } catch (InterruptedException e) {
+        throw new AssertionError(e);
+      }
+      lock().lock();
+      try {
+        push(request);
+      } finally {
+        lock().unlock();
+      }
+      return true;
+    }
+  }
+
+  /** Whether a request that meets the close is left without an outcome. */
+  private static boolean losesARequest(
+      BatchQueue<Integer, Integer> queue, CountDownLatch checked, CountDownLatch closed)
+      throws Exception {
+    queue.start();
+    CompletableFuture<CompletableFuture<Integer>> submitted = new CompletableFuture<>();
+    Thread submitter =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  try {
+                    submitted.complete(queue.submit(1));
+                  } catch (RejectedExecutionException e) {
+                    submitted.completeExceptionally(e);
+                  }
+                });
+    checked.await();
+    queue.close();
+    closed.countDown();
+    submitter.join();
+    return !submitted.isCompletedExceptionally() && !submitted.get().isDone();
+  }
+
+  @Test
+  void aQueueThatChecksAndThenPushesLosesARequestAndTheShippedOneDoesNot() throws Exception {
+    ChecksThenPushes broken = new ChecksThenPushes(BatchQueue.builder(BatchFunction.of(in -> in)));
+    assertThat(losesARequest(broken, broken.checked, broken.closed)).isTrue();
+
+    BatchQueue<Integer, Integer> shipped =
+        new BatchQueue<>(BatchQueue.<Integer, Integer>builder(BatchFunction.of(in -> in)));
+    assertThat(losesARequest(shipped, new CountDownLatch(0), new CountDownLatch(1))).isFalse();
+  }
+
+  @Test
+  void theBatchSizeFollowsTheLatencyTarget() {
+    Adaption adaption = new Adaption(100, 8);
+    assertThat(adaption.limit()).isEqualTo(1);
+    for (int i = 0; i < 20; i++) {
+      adaption.served(adaption.limit(), 50);
+    }
+    assertThat(adaption.limit()).isEqualTo(8);
+    adaption.served(8, 101);
+    assertThat(adaption.limit()).isEqualTo(6);
+    adaption.served(2, 50);
+    assertThat(adaption.limit()).as("a batch that was not full proves nothing").isEqualTo(6);
+    for (int i = 0; i < 20; i++) {
+      adaption.served(1, 200);
+    }
+    assertThat(adaption.limit()).isEqualTo(1);
+  }
+
+  @Test
+  void quantilesAreAtMostAnEighthTooLarge() {
+    Histogram histogram = new Histogram();
+    assertThat(histogram.quantile(0.5)).isZero();
+    for (long value = 1; value <= 100_000; value++) {
+      histogram.record(value);
+    }
+    histogram.record(Long.MAX_VALUE);
+    assertThat(histogram.quantile(0.5)).isBetween(50_000L, 56_250L);
+    assertThat(histogram.quantile(0.99)).isBetween(99_000L, 111_375L);
+    assertThat(histogram.quantile(1)).isEqualTo(Long.MAX_VALUE);
+  }
+}
