@@ -583,7 +583,11 @@ public final class Device implements AutoCloseable {
         driver =
             found.open(
                 new DriverOptions(
-                    settings.backend, settings.library, settings.hostWorkers, settings.hostMath));
+                    settings.backend,
+                    settings.library,
+                    settings.hostWorkers,
+                    settings.hostMath,
+                    settings.flags));
       } catch (DriverException e) {
         throw new DeviceUnavailableException(String.valueOf(e.getMessage()), e);
       }

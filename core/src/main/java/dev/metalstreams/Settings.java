@@ -1,11 +1,14 @@
 package dev.metalstreams;
 
+import dev.metalstreams.driver.DriverFlag;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -107,6 +110,21 @@ public final class Settings {
         "METALSTREAMS_HOST_MATH",
         "auto",
         "host backend: auto, builtin, or the path of a CBLAS library"),
+    FORCE_GRAPH(
+        "metal.force.graph",
+        "MPS_FORCE_GRAPH_PATH",
+        "0",
+        "Metal: 1 sends every matrix product through MPSGraph; 0 leaves the choice to the shim"),
+    PARALLEL_COMPUTE(
+        "metal.parallel.compute",
+        "METALSTREAMS_METAL_PARALLEL_COMPUTE",
+        "0",
+        "Metal: 1 encodes compute kernels of several streams at once; 0 one after the other"),
+    AGX_GUARD(
+        "metal.agx.guard",
+        "MST_AGX_GUARD",
+        "0",
+        "Metal: 1 keeps encoders apart from the GPU driver's destruction of others; 0 does not"),
     DEBUG("debug", "PYTORCH_MPS_DEBUG", "0", "1 checks the lock order at run time; 0 does not");
 
     final String label;
@@ -146,6 +164,7 @@ public final class Settings {
   final MemoryMode memoryMode;
   final int hostWorkers;
   final String hostMath;
+  final Set<DriverFlag> flags;
   final boolean debug;
 
   private Settings(
@@ -211,6 +230,10 @@ public final class Settings {
     memoryMode = reader.constant(Key.MEMORY_MODE, MemoryMode.class);
     hostWorkers = reader.integer(Key.HOST_WORKERS, 0, 1024);
     hostMath = reader.text(Key.HOST_MATH);
+    flags = EnumSet.noneOf(DriverFlag.class);
+    reader.flag(Key.FORCE_GRAPH, DriverFlag.FORCE_GRAPH, flags);
+    reader.flag(Key.PARALLEL_COMPUTE, DriverFlag.PARALLEL_COMPUTE, flags);
+    reader.flag(Key.AGX_GUARD, DriverFlag.AGX_GUARD, flags);
     debug = reader.integer(Key.DEBUG, 0, 1) == 1;
   }
 
@@ -248,6 +271,12 @@ public final class Settings {
         names.add(each.name().toLowerCase(Locale.ROOT));
       }
       return Enum.valueOf(type, choice(key, names).toUpperCase(Locale.ROOT));
+    }
+
+    void flag(Key key, DriverFlag flag, Set<DriverFlag> into) {
+      if (integer(key, 0, 1) == 1) {
+        into.add(flag);
+      }
     }
 
     double ratio(Key key) {

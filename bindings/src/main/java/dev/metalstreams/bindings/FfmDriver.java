@@ -9,6 +9,7 @@ import dev.metalstreams.driver.CompletionSink;
 import dev.metalstreams.driver.DeviceInfo;
 import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.DriverFlag;
 import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.GraphSpec;
 import dev.metalstreams.driver.Status;
@@ -16,6 +17,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.locks.ReentrantLock;
@@ -52,7 +54,8 @@ final class FfmDriver implements Driver {
    *
    * @param math path of a CBLAS library or {@code builtin}; null to leave the choice to the library
    */
-  static FfmDriver open(NativeLibrary library, int workers, @Nullable String math) {
+  static FfmDriver open(
+      NativeLibrary library, int workers, @Nullable String math, Set<DriverFlag> flags) {
     if (workers < 0) {
       throw new DriverException(
           Status.INVALID_ARGUMENT, workers + " workers; 0 or more are needed");
@@ -60,6 +63,7 @@ final class FfmDriver implements Driver {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment options = mst_device_options.allocate(arena);
       mst_device_options.worker_count(options, workers);
+      mst_device_options.flags(options, flags.stream().mapToInt(DriverFlag::bit).sum());
       mst_device_options.math_library(
           options, math == null ? MemorySegment.NULL : arena.allocateFrom(math));
       MemorySegment out = arena.allocate(mst_h.C_POINTER);

@@ -21,8 +21,9 @@ public final class FfmDriverProvider implements DriverProvider {
     String math = options.mathLibrary();
     if (math.equals("auto")) {
       Path packed = OpenBlas.place(platform, resources, cache);
-      return FfmDriver.open(library, options.workers(), packed == null ? null : packed.toString());
+      return FfmDriver.open(
+          library, options.workers(), packed == null ? null : packed.toString(), options.flags());
     }
-    return FfmDriver.open(library, options.workers(), math);
+    return FfmDriver.open(library, options.workers(), math, options.flags());
   }
 }

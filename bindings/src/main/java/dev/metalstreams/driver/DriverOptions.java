@@ -1,5 +1,7 @@
 package dev.metalstreams.driver;
 
+import java.util.Set;
+
 /**
  * How to open a driver.
  *
@@ -9,5 +11,18 @@ package dev.metalstreams.driver;
  * @param workers host: executing threads; 0 for one per CPU
  * @param mathLibrary host: {@code auto} (the packed or the system's BLAS, else the built-in
  *     kernel), {@code builtin}, or the path of a CBLAS library
+ * @param flags ways to open the device
  */
-public record DriverOptions(String backend, String libraryPath, int workers, String mathLibrary) {}
+public record DriverOptions(
+    String backend, String libraryPath, int workers, String mathLibrary, Set<DriverFlag> flags) {
+
+  /** Copies the flags. */
+  public DriverOptions {
+    flags = Set.copyOf(flags);
+  }
+
+  /** Without flags. */
+  public DriverOptions(String backend, String libraryPath, int workers, String mathLibrary) {
+    this(backend, libraryPath, workers, mathLibrary, Set.of());
+  }
+}
