@@ -6,9 +6,6 @@ import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.Status;
 import java.lang.System.Logger.Level;
-import java.lang.ref.Reference;
-import java.lang.ref.ReferenceQueue;
-import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -16,7 +13,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.ReentrantLock;
+import java.util.concurrent.locks.Lock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -35,6 +33,8 @@ import org.jspecify.annotations.Nullable;
  *       <em>every</em> stream has passed.
  *   <li>{@link #awaitHostSafe}: the CPU gets memory only when it is unused, uses by the last tenant
  *       included.
+ *   <li>{@link #inherited}: when another stream than the owner uses a block, its work comes after
+ *       what the tenants before have left under way on the owner.
  * </ol>
  *
  * <p>Early reuse is thereby impossible, whatever the order in which streams complete: a block
@@ -43,28 +43,29 @@ import org.jspecify.annotations.Nullable;
  * <h2>The way of an allocation</h2>
  *
  * Own cache → own pending blocks that are done → above the soft limit, another stream's cache, or
- * trimming of the oldest cached blocks → the driver, within the hard limit → giving back whatever
- * is unused, waiting for pending blocks, for cached ones, and each time the driver again → {@link
- * OutOfDeviceMemoryException}. No lock is held while it waits.
+ * trimming of the oldest cached blocks → the driver, within the hard limit → {@link #insist}, which
+ * gives up only when it has seen, with every exchange of memory with the driver at rest, that all
+ * memory is in the hands of users. No lock is held while it waits for the device.
  */
 class Allocator {
-  private static final long POISON = 0xDBDBDBDBDBDBDBDBL;
-  private static final long LARGEST_PART = 1 << 30;
+  /** How often an allocation waits for work of others before it leaves the memory to them. */
+  private static final int MOST_WAITS = 1000;
 
   private final Device device;
   private final Driver driver;
   private final Settings settings;
-  private final Ledger ledger = new Ledger();
+  private final Ledger ledger;
   private final MemoryLog log;
-  private final ReferenceQueue<DeviceBuffer> leaks = new ReferenceQueue<>();
+  private final Leaks leaks;
   private final long softLimit;
   private final long hardLimit;
 
   /**
-   * Held from taking blocks out of the lists to giving them to the driver: who finds the lists
-   * empty and the driver full waits here for memory that is on its way.
+   * Shared by those who take memory from the driver or bring it back, from the moment when it
+   * leaves the books on one side to that when it stands in those of the other. Who holds it alone
+   * sees no memory on its way.
    */
-  private final ReentrantLock givingBack = new ReentrantLock();
+  private final ReentrantReadWriteLock exchange = new ReentrantReadWriteLock();
 
   private final AtomicLong nextBlock = new AtomicLong(1);
   private final AtomicLong retries = new AtomicLong();
@@ -72,7 +73,6 @@ class Allocator {
   private final AtomicLong deviceAllocations = new AtomicLong();
   private final AtomicLong deviceFrees = new AtomicLong();
   private final AtomicLong steals = new AtomicLong();
-  private final AtomicLong leaked = new AtomicLong();
 
   /** Of all streams; replaced under the monitor when a stream is created. */
   private volatile StreamCache[] caches = {};
@@ -84,10 +84,16 @@ class Allocator {
   private volatile long clock = System.nanoTime();
 
   Allocator(Device device) {
+    this(device, new Ledger());
+  }
+
+  Allocator(Device device, Ledger ledger) {
     this.device = device;
     this.driver = device.driver();
     this.settings = device.settings();
+    this.ledger = ledger;
     this.log = new MemoryLog(settings.memoryHistory);
+    this.leaks = new Leaks(settings.leakLevel);
     long recommended = device.info().recommendedBytes();
     this.softLimit = limit(settings.softLimit, recommended);
     this.hardLimit = limit(settings.hardLimit, recommended);
@@ -98,8 +104,8 @@ class Allocator {
   }
 
   /** Opens the cache of a new stream. */
-  synchronized StreamCache open(DeviceStream stream) {
-    StreamCache cache = new StreamCache(device, this, stream);
+  final synchronized StreamCache open(DeviceStream stream) {
+    StreamCache cache = cache(stream);
     StreamCache[] now = Arrays.copyOf(caches, caches.length + 1);
     now[now.length - 1] = cache;
     caches = now;
@@ -123,6 +129,11 @@ class Allocator {
     uses.await();
   }
 
+  /** The value of the owner that another stream's work on the memory has to follow. */
+  long inherited(Uses uses) {
+    return uses.inherited();
+  }
+
   /** All work queued on a stream up to the close uses the memory. */
   void record(Uses uses, DeviceStream stream) {
     uses.record(stream);
@@ -133,6 +144,11 @@ class Allocator {
     uses.close();
   }
 
+  /** The blocks of a stream. */
+  StreamCache cache(DeviceStream stream) {
+    return new StreamCache(this, stream);
+  }
+
   /** Whether a block goes straight to its stream's cache once it is {@link #reusable}. */
   boolean keeps(Block block) {
     return settings.memoryMode == MemoryMode.CACHED && block.sizeClass != SizeClasses.HUGE;
@@ -140,18 +156,22 @@ class Allocator {
 
   // ---- allocate
 
+  /** What somebody wants. */
+  private record Request(
+      long bytes, long size, int sizeClass, DeviceStream stream, boolean forHost) {}
+
   /**
    * Hands out memory on a stream.
    *
    * @param forHost whether the CPU will write it first
    */
-  DeviceBuffer allocate(long bytes, DeviceStream stream, boolean forHost) {
+  final DeviceBuffer allocate(long bytes, DeviceStream stream, boolean forHost) {
     if (bytes <= 0) {
       throw new IllegalArgumentException("a buffer has at least 1 byte, not " + bytes);
     }
     int sizeClass = SizeClasses.of(bytes);
     DeviceBuffer buffer =
-        sizeClass == SizeClasses.HUGE ? null : recycled(stream, sizeClass, bytes, forHost);
+        sizeClass == SizeClasses.HUGE ? null : stream.cache().take(sizeClass, bytes, forHost);
     if (buffer == null) {
       buffer = allocateSlowly(bytes, sizeClass, stream, forHost);
     }
@@ -160,141 +180,207 @@ class Allocator {
       device.checkOpen();
     }
     Block block = buffer.tenancy().block;
-    log.tell(Kind.ALLOCATE, block.id, block.size, block.uses.owner().index());
-    return buffer;
-  }
-
-  private @Nullable DeviceBuffer recycled(
-      DeviceStream stream, int sizeClass, long bytes, boolean forHost) {
-    DeviceBuffer buffer = stream.cache().take(sizeClass, bytes, forHost);
-    if (buffer != null && settings.memoryMode == MemoryMode.POISON) {
-      checkCanaries(buffer.tenancy().block);
+    if (poisons(block)) {
+      checkUntouched(block, buffer);
     }
+    log.tell(Kind.ALLOCATE, block.id, block.size, stream.index());
     return buffer;
   }
 
   private DeviceBuffer allocateSlowly(
       long bytes, int sizeClass, DeviceStream stream, boolean forHost) {
-    long most = device.info().maxBufferBytes();
+    Request request = request(bytes, sizeClass, stream, forHost);
+    reportLeaks();
+    reclaim(stream.cache());
+    DeviceBuffer buffer = cached(request);
+    if (buffer != null) {
+      return buffer;
+    }
+    long excess = excess(request.size);
+    if (excess > 0) {
+      buffer = stolen(request);
+      if (buffer != null) {
+        return buffer;
+      }
+      trimTo(Math.max(0, ledger.reservedBytes() - excess));
+    }
+    enterExchange();
+    try {
+      buffer = created(request);
+    } finally {
+      leaveExchange();
+    }
+    return buffer != null ? buffer : insist(request);
+  }
+
+  private Request request(long bytes, int sizeClass, DeviceStream stream, boolean forHost) {
+    long most = Math.min(device.info().maxBufferBytes(), hardLimit);
+    if (bytes > most) {
+      throw outOfMemory(bytes, stream, null); // nothing that could be given back would help
+    }
     long size =
         sizeClass == SizeClasses.HUGE ? SizeClasses.hugeSize(bytes) : SizeClasses.size(sizeClass);
-    if (size > most) {
-      // The class may be larger than the largest buffer although the request is not.
-      sizeClass = SizeClasses.HUGE;
-      size = bytes;
-    }
-    if (size > Math.min(most, hardLimit)) {
-      throw outOfMemory(bytes, stream); // nothing that could be given back would help
-    }
-    boolean leaksClosed = reportLeaks();
-    if (reclaim(stream.cache()) || leaksClosed) {
-      DeviceBuffer cached =
-          sizeClass == SizeClasses.HUGE ? null : recycled(stream, sizeClass, bytes, forHost);
-      if (cached != null) {
-        return cached;
-      }
-    }
-    if (ledger.reservedBytes() > softLimit - size) {
-      Block other = sizeClass == SizeClasses.HUGE ? null : stealFor(stream, sizeClass, forHost);
-      if (other != null) {
-        return stream.cache().adopt(other, bytes);
-      }
-      trimTo(Math.max(0, softLimit - size));
-    }
-    return stream.cache().adopt(create(bytes, size, sizeClass, stream), bytes);
+    // What is too large only because it was rounded up is served as it is, and not cached.
+    return size > most
+        ? new Request(bytes, bytes, SizeClasses.HUGE, stream, forHost)
+        : new Request(bytes, size, sizeClass, stream, forHost);
   }
 
-  private Block create(long bytes, long size, int sizeClass, DeviceStream stream) {
-    Block block = tryCreate(size, sizeClass, stream);
-    if (block != null) {
-      return block;
-    }
-    retries.incrementAndGet();
-    awaitGivingBack();
-    // Dearer with every step, and after each the driver is asked again: what is done anyway, what
-    // is done soon, what
-    // the caches hold.
-    reclaim();
-    trimTo(0);
-    block = tryCreate(size, sizeClass, stream);
-    while (block == null && awaitPending()) {
-      block = tryCreate(size, sizeClass, stream);
-    }
-    if (block == null) {
-      awaitCached();
-      trimTo(0);
-      block = tryCreate(size, sizeClass, stream);
-    }
-    if (block == null) {
-      throw outOfMemory(bytes, stream);
-    }
-    return block;
+  private @Nullable DeviceBuffer cached(Request request) {
+    return request.sizeClass == SizeClasses.HUGE
+        ? null
+        : request.stream.cache().take(request.sizeClass, request.bytes, request.forHost);
   }
 
-  /** Asks the driver; null if it has no memory, or the hard limit forbids. */
-  private @Nullable Block tryCreate(long size, int sizeClass, DeviceStream stream) {
-    int pool = size <= SizeClasses.SMALL ? Ledger.SMALL : Ledger.LARGE;
-    if (!ledger.reserve(pool, size, hardLimit)) {
+  /**
+   * By how many bytes the soft limit would be exceeded by so many more; what the driver has given
+   * others counts as well.
+   */
+  private long excess(long more) {
+    if (softLimit == Long.MAX_VALUE) {
+      return 0;
+    }
+    long held = Math.max(ledger.reservedBytes(), driverMemory().allocatedBytes());
+    return held - (softLimit - more);
+  }
+
+  /** Memory from the driver; null if it has none, or the hard limit forbids. Within an exchange. */
+  private @Nullable DeviceBuffer created(Request request) {
+    if (!ledger.promise(request.size, hardLimit)) {
       return null;
     }
+    Block block = null;
     try {
       // The driver's own figure counts what it allocates behind our back, compiled graphs for
       // example.
-      if (hardLimit != Long.MAX_VALUE && driver.memory().allocatedBytes() > hardLimit - size) {
-        ledger.unreserve(pool, size);
-        return null;
+      if (hardLimit == Long.MAX_VALUE
+          || driver.memory().allocatedBytes() <= hardLimit - request.size) {
+        block =
+            new Block(
+                nextBlock.getAndIncrement(),
+                driver.createBuffer(request.size),
+                request.size,
+                request.sizeClass,
+                request.stream);
       }
-      Block block =
-          new Block(
-              nextBlock.getAndIncrement(), driver.createBuffer(size), size, sizeClass, stream);
-      deviceAllocations.incrementAndGet();
-      log.tell(Kind.DEVICE_ALLOCATE, block.id, size, stream.index());
-      return block;
     } catch (DriverException e) {
-      ledger.unreserve(pool, size);
-      if (e.status() == Status.OUT_OF_MEMORY) {
-        return null;
+      if (e.status() != Status.OUT_OF_MEMORY) {
+        throw device.translate(e, "allocating " + request.size + " bytes");
       }
-      throw device.translate(e, "allocating " + size + " bytes");
+    } finally {
+      if (block == null) {
+        ledger.withdrawn(request.size);
+      } else {
+        ledger.kept(block.pool(), block.size);
+      }
     }
+    if (block == null) {
+      return null;
+    }
+    if (poisons(block)) {
+      poison(block);
+    }
+    deviceAllocations.incrementAndGet();
+    log.tell(Kind.DEVICE_ALLOCATE, block.id, block.size, request.stream.index());
+    return request.stream.cache().adopt(block, request.bytes);
   }
 
-  /** A block from another stream's cache, now this stream's, or null. */
-  private @Nullable Block stealFor(DeviceStream thief, int sizeClass, boolean forHost) {
-    if (settings.steal == StealPolicy.NEVER) {
+  /** A block from another stream's cache, or null. */
+  private @Nullable DeviceBuffer stolen(Request request) {
+    if (settings.steal == StealPolicy.NEVER || request.sizeClass == SizeClasses.HUGE) {
       return null;
     }
+    DeviceStream thief = request.stream;
     for (StreamCache other : caches) {
-      if (other.stream() != thief) {
-        Block block = other.steal(sizeClass, each -> unused(each.uses));
-        if (block != null) {
-          return stolen(block, thief);
-        }
+      Block block =
+          other.stream() == thief
+              ? null
+              : other.steal(request.sizeClass, each -> unused(each.uses));
+      if (block != null) {
+        return stolen(block, 0, request);
       }
     }
-    if (settings.steal == StealPolicy.COMPLETE || forHost) {
+    if (settings.steal == StealPolicy.COMPLETE || request.forHost) {
       return null;
     }
     for (StreamCache other : caches) {
-      if (other.stream() != thief) {
-        Block block = other.steal(sizeClass, each -> true);
-        if (block != null) {
+      Block block = other.stream() == thief ? null : other.steal(request.sizeClass, each -> true);
+      if (block != null) {
+        try {
           thief.waitFor(new DeviceEvent(other.stream(), block.uses.ownerValue()));
-          return stolen(block, thief);
+        } catch (MetalStreamsException e) {
+          // One of the two streams has failed: there is no order between them to be had.
+          if (!other.putBack(block)) {
+            giveBack(block);
+          }
+          return null;
         }
+        return stolen(block, thief.queued(), request);
       }
     }
     return null;
   }
 
-  private Block stolen(Block block, DeviceStream thief) {
-    block.uses.moveTo(thief);
+  /** A block whose work the thief's stream has passed once it has reached a value. */
+  private DeviceBuffer stolen(Block block, long value, Request request) {
+    block.uses.moveTo(request.stream, value);
     steals.incrementAndGet();
-    log.tell(Kind.STEAL, block.id, block.size, thief.index());
-    return block;
+    log.tell(Kind.STEAL, block.id, block.size, request.stream.index());
+    return request.stream.cache().adopt(block, request.bytes);
   }
 
-  private OutOfDeviceMemoryException outOfMemory(long bytes, DeviceStream stream) {
+  /**
+   * The last resort. With no memory on its way anywhere, everything that is unused is given back
+   * and the driver asked again; if that does not help, work is waited for, and so on. It fails when
+   * nothing but open buffers holds memory.
+   */
+  private DeviceBuffer insist(Request request) {
+    retries.incrementAndGet();
+    MetalStreamsException hung = null;
+    for (int waits = 0; waits < MOST_WAITS && hung == null; waits++) {
+      Uses outstanding;
+      enterExchangeAlone();
+      try {
+        reclaimHeld();
+        DeviceBuffer buffer = cached(request);
+        if (buffer == null) {
+          trimHeld(0);
+          buffer = created(request);
+        }
+        if (buffer != null) {
+          return buffer;
+        }
+        outstanding = outstanding();
+      } finally {
+        leaveExchangeAlone();
+      }
+      if (outstanding == null) {
+        break;
+      }
+      try {
+        outstanding.awaitReached();
+      } catch (WaitInterruptedException | DeviceClosedException e) {
+        throw e;
+      } catch (MetalStreamsException e) {
+        hung = e;
+      }
+    }
+    throw outOfMemory(request.bytes, request.stream, hung);
+  }
+
+  /** What keeps a block that nobody has from being given back; null if there is no such block. */
+  private @Nullable Uses outstanding() {
+    for (StreamCache cache : caches) {
+      Uses uses = cache.outstanding();
+      if (uses != null) {
+        return uses;
+      }
+    }
+    return null;
+  }
+
+  private OutOfDeviceMemoryException outOfMemory(
+      long bytes, DeviceStream stream, @Nullable Throwable hung) {
     outOfMemories.incrementAndGet();
     log.tell(Kind.OUT_OF_MEMORY, 0, bytes, stream.index());
     MemoryStats now = stats();
@@ -303,22 +389,30 @@ class Allocator {
     String hint =
         bytes > most
             ? "The largest buffer of this device has " + most + " bytes: split the tensor."
-            : "Close buffers that are no longer needed, work on smaller batches, or raise memory.hard.ratio.";
-    return new OutOfDeviceMemoryException(
-        "cannot allocate "
-            + bytes
-            + " bytes: allocated "
-            + now.allocated()
-            + ", active "
-            + now.active()
-            + ", reserved "
-            + now.reserved()
-            + ", limit "
-            + limit
-            + ", largest free block "
-            + largestFree()
-            + " bytes. "
-            + hint);
+            : hung != null
+                ? "Work that uses closed buffers does not end: see the suppressed exception."
+                : "Close buffers that are no longer needed, work on smaller batches, or raise"
+                    + " memory.hard.ratio.";
+    OutOfDeviceMemoryException failure =
+        new OutOfDeviceMemoryException(
+            "cannot allocate "
+                + bytes
+                + " bytes: allocated "
+                + now.allocated()
+                + ", active "
+                + now.active()
+                + ", reserved "
+                + now.reserved()
+                + ", limit "
+                + limit
+                + ", largest free block "
+                + largestFree()
+                + " bytes. "
+                + hint);
+    if (hung != null) {
+      failure.addSuppressed(hung);
+    }
+    return failure;
   }
 
   private DriverMemory driverMemory() {
@@ -342,71 +436,95 @@ class Allocator {
   // ---- take back
 
   /** The user's side of a tenancy has ended, and nobody holds an acquire. Called once for each. */
-  void closed(Tenancy tenancy) {
+  final void closed(Tenancy tenancy) {
     Block block = tenancy.block;
     fence(block.uses);
-    log.tell(Kind.FREE_REQUESTED, block.id, block.size, block.uses.owner().index());
-    if (block.uses.owner().cache().close(block, keeps(block))) {
-      recycle(block);
+    StreamCache cache = block.uses.owner().cache();
+    log.tell(Kind.FREE_REQUESTED, block.id, block.size, cache.stream().index());
+    if (keeps(block)) {
+      completed(cache.close(block, true), block, cache);
+      return;
     }
-    if (device.isClosed()) {
-      giveAllBack(); // close() may have looked through the caches before this block was in one
+    enterExchange();
+    try {
+      completed(cache.close(block, false), block, cache);
+    } finally {
+      leaveExchange();
     }
   }
 
-  private void giveAllBack() {
-    reclaim();
-    trimTo(0);
+  private void completed(Block.State state, Block block, StreamCache cache) {
+    if (state == Block.State.PENDING) {
+      return;
+    }
+    log.tell(Kind.FREE_COMPLETED, block.id, block.size, cache.stream().index());
+    if (state == Block.State.TAKEN) {
+      recycle(block, cache);
+    }
   }
 
   /**
-   * Settles pending blocks of all streams whose work is done. Never blocks, but may call the
-   * driver.
+   * Settles pending blocks of all streams whose work is done. Never waits for the device, but may
+   * call the driver.
    */
-  void reclaim() {
+  final void reclaim() {
     for (StreamCache cache : caches) {
       reclaim(cache);
     }
   }
 
-  /** True if there was any such block. */
-  private boolean reclaim(StreamCache cache) {
-    if (!cache.hasPending()) {
-      return false;
-    }
-    lockGivingBack();
-    try {
-      List<Block> blocks = cache.reclaim();
-      blocks.forEach(this::recycle);
-      return !blocks.isEmpty();
-    } finally {
-      unlockGivingBack();
+  private void reclaim(StreamCache cache) {
+    if (cache.hasPending()) {
+      enterExchange();
+      try {
+        reclaimHeld(cache);
+      } finally {
+        leaveExchange();
+      }
     }
   }
 
-  private void lockGivingBack() {
-    device.lockOrder().enter(LockOrder.MEMORY);
-    givingBack.lock();
+  private void reclaimHeld() {
+    for (StreamCache cache : caches) {
+      reclaimHeld(cache);
+    }
   }
 
-  private void unlockGivingBack() {
-    givingBack.unlock();
-    device.lockOrder().exit(LockOrder.MEMORY);
-  }
-
-  /** Returns once whoever is giving memory back now has done so. */
-  private void awaitGivingBack() {
-    lockGivingBack();
-    unlockGivingBack();
+  private void reclaimHeld(StreamCache cache) {
+    for (Block block : cache.reclaim()) {
+      recycle(block, cache);
+    }
   }
 
   /** What becomes of an unused block that does not go straight to its cache. */
-  private void recycle(Block block) {
-    if (settings.memoryMode == MemoryMode.POISON && block.sizeClass != SizeClasses.HUGE) {
+  private void recycle(Block block, StreamCache cache) {
+    if (poisons(block)) {
       poison(block);
-      block.uses.owner().cache().putBack(block);
-    } else {
-      giveBack(block);
+      if (cache.putBack(block)) {
+        return;
+      }
+    }
+    giveBack(block);
+  }
+
+  private boolean poisons(Block block) {
+    return settings.memoryMode == MemoryMode.POISON && block.sizeClass != SizeClasses.HUGE;
+  }
+
+  private void poison(Block block) {
+    try {
+      Poison.fill(driver, block);
+    } catch (DriverException e) {
+      // The device is being closed: there will be no next tenant.
+    }
+  }
+
+  private void checkUntouched(Block block, DeviceBuffer buffer) {
+    long damage = Poison.firstDamage(driver, block);
+    if (damage >= 0) {
+      buffer.close();
+      throw new IllegalStateException(
+          block + " was written after it was closed, at byte " + damage);
     }
   }
 
@@ -418,7 +536,7 @@ class Allocator {
       device.log(Level.ERROR, "the driver kept " + block, e);
       return;
     }
-    ledger.unreserve(block.pool(), block.size);
+    ledger.returned(block.pool(), block.size);
     deviceFrees.incrementAndGet();
     log.tell(Kind.DEVICE_FREE, block.id, block.size, block.uses.owner().index());
   }
@@ -426,76 +544,73 @@ class Allocator {
   /**
    * Gives back unused cached blocks, the longest unused first, until so much at most is reserved.
    */
-  void trimTo(long bytes) {
+  final void trimTo(long bytes) {
+    enterExchange();
+    try {
+      trimHeld(bytes);
+    } finally {
+      leaveExchange();
+    }
+  }
+
+  private void trimHeld(long bytes) {
     long reserved = ledger.reservedBytes();
     if (reserved <= bytes) {
       return;
     }
     log.tell(Kind.TRIM, 0, reserved - bytes, -1);
-    List<Block> idle = new ArrayList<>();
+    List<StreamCache.Idle> idle = new ArrayList<>();
     for (StreamCache cache : caches) {
       cache.idle(idle);
     }
-    idle.sort(Comparator.comparingLong(block -> block.stamp));
-    lockGivingBack();
-    try {
-      for (Block block : idle) {
-        if (ledger.reservedBytes() <= bytes) {
-          return;
-        }
-        if (block.uses.owner().cache().takeOut(block)) {
-          giveBack(block);
-        }
+    idle.sort(Comparator.comparingLong(StreamCache.Idle::since));
+    for (StreamCache.Idle each : idle) {
+      if (ledger.reservedBytes() <= bytes) {
+        return;
       }
-    } finally {
-      unlockGivingBack();
-    }
-  }
-
-  /** Waits for the work of one pending block; false if there is none. */
-  private boolean awaitPending() {
-    for (StreamCache cache : caches) {
-      Uses uses = cache.oldestPending();
-      if (uses != null) {
-        uses.awaitReached();
-        reclaim();
-        return true;
+      if (each.block().uses.owner().cache().takeOut(each.block())) {
+        giveBack(each.block());
       }
-    }
-    return false;
-  }
-
-  /** Waits for the work that cached blocks are still used by. */
-  private void awaitCached() {
-    for (StreamCache cache : caches) {
-      cache.stream().awaitReached(cache.stream().queued(), -1);
     }
   }
 
   /** Gives every cached block back, after waiting for work that still uses one. */
-  void emptyCache() {
-    awaitCached();
+  final void emptyCache() {
+    for (StreamCache cache : caches) {
+      cache.stream().awaitReached(cache.stream().queued(), -1);
+    }
     reclaim();
     trimTo(0);
   }
 
   /** Gives the cached blocks of one stream back, after waiting for its work. */
-  void release(DeviceStream stream) {
+  final void release(DeviceStream stream) {
     stream.awaitReached(stream.queued(), -1);
-    reclaim(stream.cache());
-    lockGivingBack();
+    StreamCache cache = stream.cache();
+    enterExchange();
     try {
-      stream.cache().drain(block -> unused(block.uses)).forEach(this::giveBack);
+      reclaimHeld(cache);
+      List<StreamCache.Idle> idle = new ArrayList<>();
+      cache.idle(idle);
+      for (StreamCache.Idle each : idle) {
+        if (cache.takeOut(each.block())) {
+          giveBack(each.block());
+        }
+      }
     } finally {
-      unlockGivingBack();
+      leaveExchange();
     }
   }
 
-  /** Closes every buffer and gives everything back. The device has no work left and takes none. */
-  void close() {
+  /**
+   * Closes every buffer and gives everything back. The device has no work left and takes none; what
+   * a view still holds goes when the view is closed.
+   */
+  final void close() {
     int open = 0;
     long bytes = 0;
     for (StreamCache cache : caches) {
+      cache.end().forEach(this::giveBack);
       for (Tenancy tenancy : cache.open()) {
         bytes += tenancy.block.size;
         open++;
@@ -508,116 +623,96 @@ class Allocator {
       device.log(
           Level.WARNING, open + " buffers of " + bytes + " bytes were still open at close", null);
     }
-    giveAllBack();
+  }
+
+  // ---- exchange with the driver
+
+  private void enterExchange() {
+    enter(exchange.readLock());
+  }
+
+  private void leaveExchange() {
+    leave(exchange.readLock());
+  }
+
+  /** Waits until nobody else takes memory from the driver or brings any back, and keeps it so. */
+  private void enterExchangeAlone() {
+    enter(exchange.writeLock());
+  }
+
+  private void leaveExchangeAlone() {
+    leave(exchange.writeLock());
+  }
+
+  private void enter(Lock lock) {
+    device.lockOrder().enter(LockOrder.MEMORY);
+    lock.lock();
+  }
+
+  private void leave(Lock lock) {
+    lock.unlock();
+    device.lockOrder().exit(LockOrder.MEMORY);
   }
 
   // ---- dropped buffers
 
-  /** Takes back what was dropped without a close; true if there was any. */
-  boolean reportLeaks() {
-    boolean any = false;
-    for (Reference<? extends DeviceBuffer> each = leaks.poll(); each != null; each = leaks.poll()) {
-      Tenancy tenancy = (Tenancy) each;
-      if (tenancy.lifetime.close()) {
-        any = true;
-        leaked.incrementAndGet();
-        report(tenancy);
-        closed(tenancy);
-      }
+  /** Takes back what was dropped without a close. */
+  final void reportLeaks() {
+    for (Tenancy tenancy = leaks.next(); tenancy != null; tenancy = leaks.next()) {
+      takeBack(tenancy);
     }
-    return any;
+  }
+
+  /** Takes back one buffer that was dropped, waiting so long for it; false if there is none. */
+  final boolean awaitLeak(long millis) throws InterruptedException {
+    Tenancy tenancy = leaks.await(millis);
+    if (tenancy != null) {
+      takeBack(tenancy);
+    }
+    return tenancy != null;
   }
 
   @SuppressWarnings("ReferenceEquality") // lastUse starts as the site itself
-  private void report(Tenancy tenancy) {
-    if (leakLevel() == LeakLevel.DISABLED) {
-      return;
-    }
-    Throwable site = tenancy.site;
-    String what =
-        "LEAK: a buffer of "
-            + tenancy.block.size
-            + " bytes on "
-            + tenancy.block.uses.owner().label()
-            + " was dropped without close(). ";
-    if (site == null) {
-      device.log(
-          Level.WARNING, what + "Set memory.leaks=paranoid to learn where it was allocated.", null);
-      return;
-    }
-    Throwable use = tenancy.lastUse;
-    if (use != null && use != site) {
-      site.addSuppressed(use);
-    }
-    device.log(Level.WARNING, what + "It was allocated here:", site);
-  }
-
-  // ---- poison
-
-  /** Fills an unused block with a pattern that its next tenant must find as it is. */
-  private void poison(Block block) {
-    eachPart(
-        block,
-        (contents, start) -> {
-          for (int i = 0; i < contents.capacity(); i += Long.BYTES) {
-            contents.putLong(i, POISON);
-          }
-        });
-  }
-
-  private void checkCanaries(Block block) {
-    eachPart(
-        block,
-        (contents, start) -> {
-          for (int i = 0; i < contents.capacity(); i += Long.BYTES) {
-            if (contents.getLong(i) != POISON) {
-              throw new IllegalStateException(
-                  block + " was written after it was closed, at byte " + (start + i));
-            }
-          }
-        });
-  }
-
-  private interface Part {
-    void at(ByteBuffer contents, long start);
-  }
-
-  /** Cached blocks are multiples of 8 bytes, and their parts fit into a ByteBuffer. */
-  private void eachPart(Block block, Part part) {
-    for (long start = 0; start < block.size; start += LARGEST_PART) {
-      int length = (int) Math.min(block.size - start, LARGEST_PART);
-      part.at(driver.contents(block.handle, start, length), start);
+  private void takeBack(Tenancy tenancy) {
+    boolean closed = tenancy.lifetime.closed();
+    if (tenancy.lifetime.abandon()) {
+      String report = leaks.found(tenancy, closed);
+      Throwable site = tenancy.site;
+      Throwable use = tenancy.lastUse;
+      if (site != null && use != null && use != site) {
+        site.addSuppressed(use);
+      }
+      if (report != null) {
+        device.log(Level.WARNING, report, site);
+      }
+      closed(tenancy);
     }
   }
 
   // ---- figures
 
   /** Moves the coarse clock; called by the completion thread. */
-  void tick() {
+  final void tick() {
     clock = System.nanoTime();
   }
 
-  long clock() {
+  final long clock() {
     return clock;
   }
 
-  Ledger ledger() {
+  final Ledger ledger() {
     return ledger;
   }
 
-  ReferenceQueue<DeviceBuffer> leaks() {
+  final Leaks leaks() {
     return leaks;
   }
 
-  LeakLevel leakLevel() {
-    return settings.leakLevel;
-  }
-
-  MemoryLog log() {
+  final MemoryLog log() {
     return log;
   }
 
-  MemoryStats stats() {
+  final MemoryStats stats() {
     Map<Integer, Long> pending = new HashMap<>();
     for (StreamCache cache : caches) {
       if (cache.hasPending()) {
@@ -632,11 +727,11 @@ class Allocator {
             deviceAllocations.get(),
             deviceFrees.get(),
             steals.get(),
-            leaked.get()),
+            leaks.count()),
         pending);
   }
 
-  List<BlockInfo> snapshot() {
+  final List<BlockInfo> snapshot() {
     List<BlockInfo> blocks = new ArrayList<>();
     for (StreamCache cache : caches) {
       cache.describe(blocks);

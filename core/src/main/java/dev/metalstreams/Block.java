@@ -14,7 +14,7 @@ import org.jspecify.annotations.Nullable;
  * </pre>
  *
  * <p>A huge block, and every block while caching is off, is PENDING until all streams have passed,
- * and then goes to the driver.
+ * and then goes to the driver. So does every block once the device is closed.
  *
  * <p>Invariant: a block is in exactly one list of exactly one {@link StreamCache}, that of its
  * owner, or in the hands of the one thread that took it out; state and links change under that
@@ -43,6 +43,7 @@ final class Block {
   @Nullable Tenancy tenant;
   long requested;
   long stamp; // coarse time of the last change of state, nanoseconds
+  @Nullable BlockList list;
   @Nullable Block previous;
   @Nullable Block next;
 
@@ -56,6 +57,10 @@ final class Block {
 
   /** 1 for small blocks, 2 for large ones: their place in the statistics beside 0, all. */
   int pool() {
+    return pool(size);
+  }
+
+  static int pool(long size) {
     return size <= SizeClasses.SMALL ? Ledger.SMALL : Ledger.LARGE;
   }
 

@@ -3,8 +3,12 @@ package dev.metalstreams;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A list of blocks by their own links, oldest first. A block is in one list at most. Not
- * thread-safe: guarded by the monitor of the cache it belongs to.
+ * A list of blocks by their own links, oldest first. Not thread-safe: guarded by the monitor of the
+ * cache it belongs to.
+ *
+ * <p>Invariant: a block is in one list at most, and knows which ({@link Block#list}). Only a holder
+ * of a list's monitor makes a block refer to that list or no longer, so such a holder can tell
+ * whether a block that it has seen elsewhere is in this list now.
  */
 final class BlockList {
   private @Nullable Block first;
@@ -23,6 +27,10 @@ final class BlockList {
   }
 
   void add(Block block) {
+    if (block.list != null) {
+      throw new IllegalStateException(block + " is in a list already");
+    }
+    block.list = this;
     Block before = last;
     block.previous = before;
     block.next = null;
@@ -35,6 +43,10 @@ final class BlockList {
   }
 
   void remove(Block block) {
+    if (block.list != this) {
+      throw new IllegalStateException(block + " is not in this list");
+    }
+    block.list = null;
     Block before = block.previous;
     Block after = block.next;
     if (before == null) {

@@ -472,9 +472,7 @@ public final class Device implements AutoCloseable {
 
     /** What a lease does when no stream is free. */
     public Builder exhaustion(Exhaustion policy) {
-      return set(
-          Settings.Key.POOL_EXHAUSTION,
-          Objects.requireNonNull(policy, "policy").name().toLowerCase(Locale.ROOT));
+      return set(Settings.Key.POOL_EXHAUSTION, name(Objects.requireNonNull(policy, "policy")));
     }
 
     /** Longest wait for a lease under {@link Exhaustion#TIMEOUT}. */
@@ -507,6 +505,35 @@ public final class Device implements AutoCloseable {
       return set(Settings.Key.HOST_MATH, Objects.requireNonNull(library, "library"));
     }
 
+    /**
+     * Parts of the recommended working set: from which cached memory is trimmed, and which is never
+     * exceeded. From 0 to 2; 0 for no limit.
+     */
+    public Builder memoryRatios(double soft, double hard) {
+      set(Settings.Key.SOFT_RATIO, Double.toString(soft));
+      return set(Settings.Key.HARD_RATIO, Double.toString(hard));
+    }
+
+    /** Whether an allocation under pressure takes another stream's cached memory. */
+    public Builder steal(StealPolicy policy) {
+      return set(Settings.Key.STEAL, name(Objects.requireNonNull(policy, "policy")));
+    }
+
+    /** What becomes of memory that is closed. */
+    public Builder memoryMode(MemoryMode mode) {
+      return set(Settings.Key.MEMORY_MODE, name(Objects.requireNonNull(mode, "mode")));
+    }
+
+    /** How closely dropped buffers are looked at. */
+    public Builder leaks(LeakLevel level) {
+      return set(Settings.Key.LEAKS, name(Objects.requireNonNull(level, "level")));
+    }
+
+    /** Memory events kept for {@link DeviceMemory#history}, 0 to 1000000. */
+    public Builder memoryHistory(int events) {
+      return set(Settings.Key.HISTORY, Integer.toString(events));
+    }
+
     /** Checks the lock order at run time. */
     public Builder debug(boolean debug) {
       return set(Settings.Key.DEBUG, debug ? "1" : "0");
@@ -527,6 +554,10 @@ public final class Device implements AutoCloseable {
     Builder set(Settings.Key key, String value) {
       values.put(key, value);
       return this;
+    }
+
+    private static String name(Enum<?> constant) {
+      return constant.name().toLowerCase(Locale.ROOT);
     }
 
     private static String millis(Duration duration) {
@@ -574,7 +605,8 @@ public final class Device implements AutoCloseable {
           .orElseThrow(
               () ->
                   new DeviceUnavailableException(
-                      "no driver found: add metalstreams-bindings to the class path or module path"));
+                      "no driver found: add metalstreams-bindings to the class path or module"
+                          + " path"));
     }
   }
 }

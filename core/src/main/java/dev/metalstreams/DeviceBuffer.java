@@ -1,6 +1,6 @@
 package dev.metalstreams;
 
-import java.lang.ref.ReferenceQueue;
+import java.lang.ref.Reference;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -17,17 +17,13 @@ import org.jspecify.annotations.Nullable;
  * #map} waits for; that includes work of the memory's last tenant.
  */
 public final class DeviceBuffer implements AutoCloseable {
-  private final Device device;
+  private final DeviceStream stream;
   private final long bytes;
   private final Tenancy tenancy;
 
   DeviceBuffer(
-      Device device,
-      Block block,
-      long bytes,
-      ReferenceQueue<DeviceBuffer> leaks,
-      @Nullable Throwable site) {
-    this.device = device;
+      DeviceStream stream, Block block, long bytes, Leaks leaks, @Nullable Throwable site) {
+    this.stream = stream;
     this.bytes = bytes;
     this.tenancy = new Tenancy(this, leaks, block, site);
   }
@@ -39,12 +35,12 @@ public final class DeviceBuffer implements AutoCloseable {
 
   /** The device it belongs to. */
   public Device device() {
-    return device;
+    return stream.device();
   }
 
   /** The stream it was allocated on. */
   public DeviceStream stream() {
-    return tenancy.block.uses.owner();
+    return stream;
   }
 
   /** Whether it is closed. */
@@ -57,17 +53,22 @@ public final class DeviceBuffer implements AutoCloseable {
    * recordStream}: the memory is not reused before all work that is queued on the stream at the
    * time of the <em>close</em> is done. Work encoded through this library needs no telling.
    *
+   * <p>Call it before that work is queued: what is queued on the stream from then on runs after the
+   * work that the memory's last tenant has left under way.
+   *
    * @throws IllegalStateException if the buffer is closed
    * @throws IllegalArgumentException if the stream belongs to another device
+   * @throws StreamFailedException if the stream has failed and would have to wait for such work
    */
   public void recordStream(DeviceStream stream) {
     Objects.requireNonNull(stream, "stream");
-    if (stream.device() != device) {
+    if (stream.device() != device()) {
       throw new IllegalArgumentException("the stream belongs to another device");
     }
-    acquire(device);
+    acquire(device());
     try {
-      device.allocator().record(tenancy.block.uses, stream);
+      stream.follow(this);
+      device().allocator().record(tenancy.block.uses, stream);
     } finally {
       release();
     }
@@ -83,7 +84,7 @@ public final class DeviceBuffer implements AutoCloseable {
   public HostView map() {
     HostView view = mapUnsafe();
     try {
-      device.allocator().awaitHostSafe(tenancy.block.uses);
+      device().allocator().awaitHostSafe(tenancy.block.uses);
     } catch (RuntimeException e) {
       view.close();
       throw e;
@@ -98,26 +99,30 @@ public final class DeviceBuffer implements AutoCloseable {
    * @throws IllegalStateException if the buffer is closed
    */
   public HostView mapUnsafe() {
-    acquire(device);
+    acquire(device());
     return new HostView(this);
   }
 
   /** Ends the use of this buffer. Does not wait. Idempotent. */
   @Override
   public void close() {
-    if (tenancy.lifetime.close()) {
-      device.allocator().closed(tenancy);
+    try {
+      if (tenancy.lifetime.close()) {
+        device().allocator().closed(tenancy);
+      }
+    } finally {
+      Reference.reachabilityFence(this); // else it might count as dropped before it is closed
     }
   }
 
   // ---- for streams and views: no one may use the handle without an acquire
 
   void acquire(Device by) {
-    if (by != device) {
+    if (by != device()) {
       throw new IllegalArgumentException("the buffer belongs to another device");
     }
     if (!tenancy.lifetime.acquire()) {
-      device.checkOpen();
+      by.checkOpen();
       throw new IllegalStateException("the buffer is closed");
     }
     if (tenancy.lastUse != null) {
@@ -126,8 +131,12 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   void release() {
-    if (tenancy.lifetime.release()) {
-      device.allocator().closed(tenancy);
+    try {
+      if (tenancy.lifetime.release()) {
+        device().allocator().closed(tenancy);
+      }
+    } finally {
+      Reference.reachabilityFence(this);
     }
   }
 
@@ -140,13 +149,13 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /** Notes a use at a value of a stream, whose lock is held; returns the length. */
-  long usedBy(DeviceStream stream, long value) {
-    tenancy.block.uses.add(stream, value);
+  long usedBy(DeviceStream user, long value) {
+    tenancy.block.uses.add(user, value);
     return bytes;
   }
 
   @Override
   public String toString() {
-    return "buffer of " + bytes + " bytes on " + stream().label();
+    return "buffer of " + bytes + " bytes on " + stream.label();
   }
 }

@@ -266,10 +266,10 @@ public final class DeviceStream {
    * Work on a recycled block comes after that of its last tenant. On the block's own stream that is
    * so by itself; another stream has to wait, on the device, for what is left.
    */
-  private void follow(DeviceBuffer buffer) {
+  void follow(DeviceBuffer buffer) {
     DeviceStream owner = buffer.stream();
     if (owner != this) {
-      long inherited = buffer.tenancy().block.uses.inherited();
+      long inherited = device.allocator().inherited(buffer.tenancy().block.uses);
       if (owner.timeline.completed() < inherited && !owner.timeline.reached(inherited)) {
         waitFor(new DeviceEvent(owner, inherited));
       }
@@ -533,6 +533,7 @@ public final class DeviceStream {
       }
     } catch (DriverException e) {
       device.log(System.Logger.Level.WARNING, name + ": the last commit was refused at close", e);
+      driver.discard(queue, timeline.submitted() + 1); // it must not keep its buffers
     } finally {
       unlock();
     }

@@ -24,10 +24,13 @@ import java.util.List;
  * </ul>
  *
  * <p>So the budget is the greatest total that there was. The total is the budget less the rooms.
+ * While several threads allocate at once, "the greatest" is meant to within what they have in hand:
+ * a total may rise and fall before its page is covered, and room may move between pages while it is
+ * looked for. Current figures and totals are exact.
  *
  * <p>Locks: the ledger's monitor, then one page's monitor at a time. Never the other way round.
  */
-final class Ledger {
+class Ledger {
   static final int ALL = 0;
   static final int SMALL = 1;
   static final int LARGE = 2;
@@ -100,6 +103,9 @@ final class Ledger {
   /** What the driver has given; a page of its own, since it changes only on the slow path. */
   private final Page reserved;
 
+  /** Bytes that the driver has been asked for and has not given yet. */
+  private long promised;
+
   Ledger() {
     reserved = new Page(this);
     pages.add(reserved);
@@ -112,19 +118,30 @@ final class Ledger {
     return page;
   }
 
-  /** Takes reserved bytes if the total stays within a limit. */
-  synchronized boolean reserve(int pool, long size, long limit) {
-    if (reservedBytes() > limit - size) {
+  /** Counts bytes towards a limit until it is known whether the driver gives them. */
+  synchronized boolean promise(long size, long limit) {
+    if (reservedBytes() + promised > limit - size) {
       return false;
     }
-    if ((reserved.grow(RESERVED_BYTES, pool, size) | reserved.grow(RESERVED_COUNT, pool, 1)) < 0) {
-      cover(reserved);
-    }
+    promised += size;
     return true;
   }
 
-  /** Gives reserved bytes back. */
-  synchronized void unreserve(int pool, long size) {
+  /** The driver has given what was promised. */
+  synchronized void kept(int pool, long size) {
+    promised -= size;
+    if ((reserved.grow(RESERVED_BYTES, pool, size) | reserved.grow(RESERVED_COUNT, pool, 1)) < 0) {
+      cover(reserved);
+    }
+  }
+
+  /** The driver has refused what was promised. */
+  synchronized void withdrawn(long size) {
+    promised -= size;
+  }
+
+  /** The driver has got a block back. */
+  synchronized void returned(int pool, long size) {
     reserved.shrink(RESERVED_BYTES, pool, size);
     reserved.shrink(RESERVED_COUNT, pool, 1);
   }
@@ -144,21 +161,26 @@ final class Ledger {
       if (missing <= 0) {
         continue;
       }
-      long found = 0;
-      for (Page other : pages) {
-        if (other != page && found < missing) {
-          synchronized (other.monitor) {
-            long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
-            other.room[figure] -= spare;
-            found += spare;
-          }
-        }
-      }
-      budget[figure] += missing - found;
+      budget[figure] += missing - gather(figure, missing, page);
       synchronized (page.monitor) {
         page.room[figure] += missing;
       }
     }
+  }
+
+  /** Takes room from other pages than one, as much as is missing if there is so much. */
+  long gather(int figure, long missing, Page page) {
+    long found = 0;
+    for (Page other : pages) {
+      if (other != page && found < missing) {
+        synchronized (other.monitor) {
+          long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
+          other.room[figure] -= spare;
+          found += spare;
+        }
+      }
+    }
+    return found;
   }
 
   /** All figures at one moment of each page. */

@@ -68,4 +68,12 @@ final class Lifetime {
   boolean closed() {
     return state < 0;
   }
+
+  /**
+   * Closes and forgets every acquire, for a resource whose closer and holders have all gone without
+   * a word; true if the caller must free it.
+   */
+  boolean abandon() {
+    return (int) STATE.getAndSet(this, CLOSED) != CLOSED;
+  }
 }

@@ -6,6 +6,9 @@ public enum StealPolicy {
   NEVER,
   /** When no work uses the block. */
   COMPLETE,
-  /** Also when work uses it: the taking stream waits for that work on the device. */
+  /**
+   * Also when work uses it: the taking stream waits for that work on the device, and fails if it
+   * fails.
+   */
   WAIT
 }

@@ -1,6 +1,6 @@
 package dev.metalstreams;
 
-import java.lang.ref.ReferenceQueue;
+import dev.metalstreams.MemoryEvent.Kind;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Predicate;
@@ -17,25 +17,24 @@ import org.jspecify.annotations.Nullable;
  * device runs after that work. So the newest free block is the best for the device (it is warm),
  * and the oldest the best for the CPU, which may not touch a block before that work is done.
  */
-final class StreamCache {
-  private static final int SAMPLE_MASK = 127;
-
-  private final Device device;
+class StreamCache {
   private final Allocator allocator;
   private final DeviceStream stream;
   private final Ledger.Page page;
-  private final ReferenceQueue<DeviceBuffer> leaks;
+  private final Leaks leaks;
 
   private final @Nullable BlockList[] free = new BlockList[SizeClasses.COUNT];
   private final BlockList inUse = new BlockList();
   private final BlockList pending = new BlockList();
-  private int samples;
+  private int handedOut;
+
+  /** The device is closed: nothing is kept any more. */
+  private boolean ended;
 
   /** Bytes in {@code pending}; read without the monitor to skip an empty list. */
   private volatile long pendingBytes;
 
-  StreamCache(Device device, Allocator allocator, DeviceStream stream) {
-    this.device = device;
+  StreamCache(Allocator allocator, DeviceStream stream) {
     this.allocator = allocator;
     this.stream = stream;
     this.page = allocator.ledger().open(this);
@@ -45,18 +44,17 @@ final class StreamCache {
   // ---- the fast path
 
   /** Hands out a free block of a class, or null. For the CPU only a block that no work uses. */
-  @Nullable DeviceBuffer take(int sizeClass, long bytes, boolean forHost) {
+  final @Nullable DeviceBuffer take(int sizeClass, long bytes, boolean forHost) {
     DeviceBuffer buffer;
     boolean peak;
     synchronized (this) {
       BlockList list = free[sizeClass];
       Block block = list == null ? null : forHost ? list.oldest() : list.newest();
-      if (block == null || list == null || (forHost && !block.uses.passed())) {
+      if (block == null || list == null || (forHost && !allocator.unused(block.uses))) {
         return null;
       }
-      list.remove(block);
-      block.uses.begin();
-      buffer = new DeviceBuffer(device, block, bytes, leaks, sampled());
+      buffer = handle(block, bytes);
+      detach(list, block);
       peak = lend(block, buffer);
     }
     if (peak) {
@@ -66,12 +64,11 @@ final class StreamCache {
   }
 
   /** Hands out a block that the caller has taken or made. */
-  DeviceBuffer adopt(Block block, long bytes) {
+  final DeviceBuffer adopt(Block block, long bytes) {
     DeviceBuffer buffer;
     boolean peak;
     synchronized (this) {
-      block.uses.begin();
-      buffer = new DeviceBuffer(device, block, bytes, leaks, sampled());
+      buffer = handle(block, bytes);
       peak = lend(block, buffer);
     }
     if (peak) {
@@ -80,56 +77,57 @@ final class StreamCache {
     return buffer;
   }
 
+  private DeviceBuffer handle(Block block, long bytes) {
+    block.uses.begin();
+    return new DeviceBuffer(stream, block, bytes, leaks, leaks.site(handedOut++));
+  }
+
   private boolean lend(Block block, DeviceBuffer buffer) {
-    Tenancy tenant = buffer.tenancy();
-    if (allocator.leakLevel().recordsUse()) {
-      tenant.lastUse = tenant.site;
-    }
     block.state = Block.State.IN_USE;
-    block.tenant = tenant;
+    block.tenant = buffer.tenancy();
     block.requested = buffer.byteSize();
     block.stamp = allocator.clock();
     inUse.add(block);
     return page.allocated(block.pool(), block.size, buffer.byteSize());
   }
 
-  private @Nullable Throwable sampled() {
-    LeakLevel level = allocator.leakLevel();
-    if (level == LeakLevel.DISABLED
-        || (level != LeakLevel.PARANOID && (++samples & SAMPLE_MASK) != 1)) {
-      return null;
-    }
-    return new Throwable("allocated here");
-  }
-
   /**
-   * The user's side of a block has ended. Returns true if the caller has to give the block, now
-   * {@code TAKEN}, to the driver.
+   * The user's side of a block has ended. Returns its new state: pending, cached, or taken if the
+   * caller has to see to it.
    */
-  boolean close(Block block, boolean keep) {
+  final Block.State close(Block block, boolean keep) {
     synchronized (this) {
       inUse.remove(block);
       block.tenant = null;
       block.stamp = allocator.clock();
       page.closed(block.pool(), block.size, block.requested);
       block.requested = 0;
-      if (keep ? allocator.reusable(block.uses) : allocator.unused(block.uses)) {
-        page.idle(block.pool(), block.size);
+      if (settles(block, keep)) {
         return settle(block, keep);
       }
       block.state = Block.State.PENDING;
-      pending.add(block);
+      hold(pending, block);
       pendingBytes += block.size;
-      return false;
+      return Block.State.PENDING;
     }
   }
 
-  /** No other stream uses the block: to its free list, or out. Under the monitor. */
-  private boolean settle(Block block, boolean keep) {
-    if (!keep) {
+  private boolean settles(Block block, boolean keep) {
+    return ended || (keep ? allocator.reusable(block.uses) : allocator.unused(block.uses));
+  }
+
+  /** A closed block is done with: to its free list, or into the caller's hands. */
+  private Block.State settle(Block block, boolean keep) {
+    page.idle(block.pool(), block.size);
+    if (keep && !ended) {
+      cache(block);
+    } else {
       block.state = Block.State.TAKEN;
-      return true;
     }
+    return block.state;
+  }
+
+  private void cache(Block block) {
     block.uses.forgetOthers();
     BlockList list = free[block.sizeClass];
     if (list == null) {
@@ -138,21 +136,32 @@ final class StreamCache {
     }
     block.state = Block.State.CACHED;
     list.add(block);
-    return false;
+  }
+
+  // ---- what a broken twin may get wrong
+
+  /** A block that is handed out leaves its free list. */
+  void detach(BlockList list, Block block) {
+    list.remove(block);
+  }
+
+  /** A block that others still use is kept in sight. */
+  void hold(BlockList list, Block block) {
+    list.add(block);
   }
 
   // ---- off the fast path
 
-  boolean hasPending() {
+  final boolean hasPending() {
     return pendingBytes > 0;
   }
 
-  long pendingBytes() {
+  final long pendingBytes() {
     return pendingBytes;
   }
 
-  /** Settles pending blocks whose work is done; returns those that go to the driver. */
-  List<Block> reclaim() {
+  /** Settles pending blocks whose work is done; returns those that the caller has to see to. */
+  final List<Block> reclaim() {
     if (pendingBytes == 0) {
       return List.of();
     }
@@ -162,14 +171,14 @@ final class StreamCache {
       while (block != null) {
         Block next = block.next;
         boolean keep = allocator.keeps(block);
-        if (keep ? allocator.reusable(block.uses) : allocator.unused(block.uses)) {
+        if (settles(block, keep)) {
           pending.remove(block);
           pendingBytes -= block.size;
           block.stamp = allocator.clock();
-          page.idle(block.pool(), block.size);
-          if (settle(block, keep)) {
+          if (settle(block, keep) == Block.State.TAKEN) {
             out.add(block);
           }
+          allocator.log().tell(Kind.FREE_COMPLETED, block.id, block.size, stream.index());
         }
         block = next;
       }
@@ -177,16 +186,26 @@ final class StreamCache {
     return out;
   }
 
-  /** The oldest pending block's uses, to wait for. */
-  @Nullable Uses oldestPending() {
+  /** What uses the pending block that has waited longest, or else a free block; null if none. */
+  final @Nullable Uses outstanding() {
     synchronized (this) {
-      Block block = pending.oldest();
-      return block == null ? null : block.uses;
+      Block first = pending.oldest();
+      if (first != null) {
+        return first.uses;
+      }
+      for (BlockList list : free) {
+        for (Block block = list == null ? null : list.oldest(); block != null; block = block.next) {
+          if (!allocator.unused(block.uses)) {
+            return block.uses;
+          }
+        }
+      }
+      return null;
     }
   }
 
   /** Takes out one free block of a class that matches, oldest first. */
-  @Nullable Block steal(int sizeClass, Predicate<Block> which) {
+  final @Nullable Block steal(int sizeClass, Predicate<Block> which) {
     synchronized (this) {
       BlockList list = free[sizeClass];
       Block block = list == null ? null : list.oldest();
@@ -202,47 +221,29 @@ final class StreamCache {
     }
   }
 
-  /** Takes out every free block that matches. */
-  List<Block> drain(Predicate<Block> which) {
-    List<Block> out = new ArrayList<>();
-    synchronized (this) {
-      for (BlockList list : free) {
-        Block block = list == null ? null : list.oldest();
-        while (block != null && list != null) {
-          Block next = block.next;
-          if (which.test(block)) {
-            list.remove(block);
-            block.state = Block.State.TAKEN;
-            out.add(block);
-          }
-          block = next;
-        }
-      }
-    }
-    return out;
-  }
+  /** A free block that no work used, and since when: others may have taken it by now. */
+  record Idle(Block block, long since) {}
 
   /** The free blocks that no work uses, left where they are. */
-  void idle(List<Block> into) {
+  final void idle(List<Idle> into) {
     synchronized (this) {
       for (BlockList list : free) {
         for (Block block = list == null ? null : list.oldest(); block != null; block = block.next) {
-          if (block.uses.passed()) {
-            into.add(block);
+          if (allocator.unused(block.uses)) {
+            into.add(new Idle(block, block.stamp));
           }
         }
       }
     }
   }
 
-  /** Takes out this block if it is still free and no work uses it. */
-  boolean takeOut(Block block) {
+  /** Takes out this block if it is free here and no work uses it. */
+  final boolean takeOut(Block block) {
     synchronized (this) {
       BlockList list = free[block.sizeClass];
-      if (list == null
-          || block.state != Block.State.CACHED
-          || block.uses.owner() != stream
-          || !block.uses.passed()) {
+      // Nothing else of the block may be looked at before it is known to be in a list of this
+      // cache: it may be another stream's by now.
+      if (list == null || block.list != list || !allocator.unused(block.uses)) {
         return false;
       }
       list.remove(block);
@@ -251,15 +252,37 @@ final class StreamCache {
     }
   }
 
-  /** Puts an unused block that was taken out into its free list. */
-  void putBack(Block block) {
+  /** Puts a block that was taken out into its free list; false if nothing is kept any more. */
+  final boolean putBack(Block block) {
     synchronized (this) {
-      settle(block, true);
+      if (ended) {
+        return false;
+      }
+      cache(block);
+      return true;
+    }
+  }
+
+  /** The device is closed and idle: keeps nothing from now on. Takes out all that it has. */
+  final List<Block> end() {
+    synchronized (this) {
+      ended = true;
+      List<Block> out = new ArrayList<>(reclaim());
+      for (BlockList list : free) {
+        Block block = list == null ? null : list.oldest();
+        while (block != null && list != null) {
+          list.remove(block);
+          block.state = Block.State.TAKEN;
+          out.add(block);
+          block = list.oldest();
+        }
+      }
+      return out;
     }
   }
 
   /** The tenancies that are open now. */
-  List<Tenancy> open() {
+  final List<Tenancy> open() {
     List<Tenancy> open = new ArrayList<>();
     synchronized (this) {
       for (Block block = inUse.oldest(); block != null; block = block.next) {
@@ -273,7 +296,7 @@ final class StreamCache {
   }
 
   /** Every block, as it is now. */
-  void describe(List<BlockInfo> into) {
+  final void describe(List<BlockInfo> into) {
     synchronized (this) {
       describe(inUse, into);
       describe(pending, into);
@@ -299,7 +322,7 @@ final class StreamCache {
     }
   }
 
-  DeviceStream stream() {
+  final DeviceStream stream() {
     return stream;
   }
 }

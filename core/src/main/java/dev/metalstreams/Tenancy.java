@@ -1,7 +1,6 @@
 package dev.metalstreams;
 
 import java.lang.ref.PhantomReference;
-import java.lang.ref.ReferenceQueue;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -21,13 +20,12 @@ final class Tenancy extends PhantomReference<DeviceBuffer> {
   /** Where it was last used, if that is looked for; written racily, for a report only. */
   volatile @Nullable Throwable lastUse;
 
-  Tenancy(
-      DeviceBuffer handle,
-      ReferenceQueue<DeviceBuffer> leaks,
-      Block block,
-      @Nullable Throwable site) {
-    super(handle, leaks);
+  Tenancy(DeviceBuffer handle, Leaks leaks, Block block, @Nullable Throwable site) {
+    super(handle, leaks.queue());
     this.block = block;
     this.site = site;
+    if (leaks.recordsUse()) {
+      lastUse = site;
+    }
   }
 }

@@ -154,17 +154,12 @@ final class Uses {
   }
 
   /**
-   * Gives the block to another stream. Outstanding work of the old owner stays noted, as that of
-   * another stream: CPU access will wait for it.
+   * Gives a block that only its owner still uses, and that the caller has in its hands, to another
+   * stream, whose work from {@code value} on comes after that of the old owner.
    */
-  synchronized void moveTo(DeviceStream stream) {
-    DeviceStream before = owner;
-    long value = ownerValue;
+  void moveTo(DeviceStream stream, long value) {
     owner = stream;
-    ownerValue = 0;
-    if (before.timeline().completed() < value) {
-      values[slot(before)] = value;
-    }
+    ownerValue = value;
   }
 
   /** The last value of the owner that uses the memory. */

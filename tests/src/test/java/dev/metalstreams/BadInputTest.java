@@ -181,6 +181,22 @@ class BadInputTest extends CoreTest {
     bad("Device.Builder.exhaustion(Exhaustion)", NULL, "", () -> Device.builder().exhaustion(null));
     bad("Device.Builder.mathLibrary(String)", NULL, "", () -> Device.builder().mathLibrary(null));
     bad("Device.Builder.driver(DriverProvider)", NULL, "", () -> Device.builder().driver(null));
+    bad("Device.Builder.steal(StealPolicy)", NULL, "policy", () -> Device.builder().steal(null));
+    bad(
+        "Device.Builder.memoryMode(MemoryMode)",
+        NULL,
+        "mode",
+        () -> Device.builder().memoryMode(null));
+    bad("Device.Builder.leaks(LeakLevel)", NULL, "level", () -> Device.builder().leaks(null));
+    for (double ratio : new double[] {-0.1, 2.1, Double.NaN, Double.POSITIVE_INFINITY}) {
+      setting(
+          "memoryRatios(double,double)", "memory.soft.ratio", each -> each.memoryRatios(ratio, 2));
+      setting(
+          "memoryRatios(double,double)", "memory.hard.ratio", each -> each.memoryRatios(0, ratio));
+    }
+    for (int events : new int[] {-1, 1_000_001}) {
+      setting("memoryHistory(int)", "memory.history", each -> each.memoryHistory(events));
+    }
     for (int size : new int[] {0, -1, 1025, Integer.MIN_VALUE, Integer.MAX_VALUE}) {
       setting("poolSize(int)", "pool.size", each -> each.poolSize(size));
     }

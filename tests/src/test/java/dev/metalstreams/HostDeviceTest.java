@@ -123,7 +123,9 @@ class HostDeviceTest {
           exe.run(b, x).close();
           b.flush();
         }
-        device.synchronize();
+        // Not by a native wait: the waiting thread would work too.
+        a.record().toFuture().join();
+        b.record().toFuture().join();
       }
       first = a.id();
     }

@@ -150,6 +150,16 @@ class RecyclingTest extends CoreTest {
   }
 
   @Test
+  void returnsToTheDriverWhenItsLastViewIsClosedAfterTheDevice() {
+    DeviceBuffer buffer = device.allocate(8, stream);
+    HostView view = buffer.map();
+    device.close();
+    assertThat(script.buffers()).isEqualTo(1);
+    view.close();
+    assertThat(script.buffers()).isZero();
+  }
+
+  @Test
   void returnsToTheDriverWhenTheCacheIsEmptied() throws Exception {
     closeInFlight(1);
     Background<Boolean> emptier = Background.run(() -> device.memory().emptyCache()).untilParked();

@@ -100,8 +100,10 @@ class StressCommandTest {
   void durationWinsOverIterations() {
     CommandRun run = stress("--threads 2 --iterations 1 --duration 300ms");
     assertThat(run.json()).containsEntry("ok", true);
+    // With the iterations alone it would be over long before; how many it does instead is the
+    // machine's.
     assertThat(run.number("seconds")).isGreaterThanOrEqualTo(0.3);
-    assertThat(run.number("operations")).isGreaterThan(2);
+    assertThat(run.number("operations")).isGreaterThanOrEqualTo(2);
   }
 
   @Test
