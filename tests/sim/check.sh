@@ -4,7 +4,7 @@
 #
 #   tests/sim/check.sh
 #
-# Debian packages: clang libgnustep-base-dev libobjc-12-dev cmake. CC chooses another clang.
+# Debian packages: clang libgnustep-base-dev cmake. CC chooses another clang.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 for sanitizer in "" address thread; do
