@@ -6,7 +6,7 @@
 # Then, for example:
 #   METALSTREAMS_LIBRARY=$PWD/build/sim/libmetalstreams-metal.so bin/metalstreams info --backend metal
 #
-# Debian packages: clang libgnustep-base-dev libobjc-12-dev cmake. CC chooses another clang.
+# Debian packages: clang libgnustep-base-dev cmake. CC chooses another clang.
 set -eu
 sanitizer=${1:-}
 root=$(cd "$(dirname "$0")/../.." && pwd)

@@ -10,8 +10,8 @@
 #import <Foundation/Foundation.h>
 
 /*
- * Counts the living objects of each class, keeps its own reference count (so that ThreadSanitizer sees the order that it
- * gives), and insists on an autorelease pool.
+ * Counts the living objects of each class, keeps its own reference count (so that ThreadSanitizer sees the order that
+ * it gives), and insists on an autorelease pool.
  */
 @interface SimObject : NSObject {
   uint32_t _references;

@@ -4,10 +4,10 @@
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0
  *
- * A context is taken from a list of free ones when an encoder is made and goes back when it is destroyed. Apple's driver
- * was seen to put it back first and to clear its implementation pointer after the unlock: whoever takes the context in
- * between has it cleared under his hands. MST_SIM_DESTROY_IMPL_RACE=1 does the same, and the two wait for each other
- * briefly, so that the race is met whenever it can be.
+ * A context is taken from a list of free ones when an encoder is made and goes back when it is destroyed. Apple's
+ * driver was seen to put it back first and to clear its implementation pointer after the unlock: whoever takes the
+ * context in between has it cleared under his hands. MST_SIM_DESTROY_IMPL_RACE=1 does the same, and the two wait for
+ * each other briefly, so that the race is met whenever it can be.
  */
 #include <sched.h>
 #include <stdlib.h>

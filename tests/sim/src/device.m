@@ -131,7 +131,9 @@ static void make_shared(void) {
   return [[SimBuffer alloc] initWithDevice:self length:length options:options];
 }
 
-- (id<MTLBuffer>)newBufferWithBytes:(const void *)pointer length:(NSUInteger)length options:(MTLResourceOptions)options {
+- (id<MTLBuffer>)newBufferWithBytes:(const void *)pointer
+                             length:(NSUInteger)length
+                            options:(MTLResourceOptions)options {
   if (pointer == NULL)
     sim_stop("newBufferWithBytes: of NULL");
   SimBuffer *buffer = [[SimBuffer alloc] initWithDevice:self length:length options:options];

@@ -5,8 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What the documentation leaves open is done the less convenient way: feedTensors come in the reverse order of their
- * creation and without those that no target needs, and with MST_SIM_GRAPH_COMMITS=1 an encode commits and continues after
- * half of its nodes. Tensors die with their graph, and so does an executable whose graph is gone.
+ * creation and without those that no target needs, and with MST_SIM_GRAPH_COMMITS=1 an encode commits and continues
+ * after half of its nodes. Tensors die with their graph, and so does an executable whose graph is gone.
  */
 #import <MetalPerformanceShadersGraph/MetalPerformanceShadersGraph.h>
 
@@ -125,7 +125,12 @@ static void run_elementwise(const struct sim_node *nodes, const struct sim_node 
     float v[3] = {0, 0, 0};
     for (int o = 0; o < node->operand_count; o++)
       v[o] = x[o][offset_of(node, i, strides[o])];
-    y[i] = node->operation == SIM_ADD ? v[0] + v[1] : node->operation == SIM_LESS ? v[0] < v[1] : v[0] != 0 ? v[1] : v[2];
+    if (node->operation == SIM_ADD)
+      y[i] = v[0] + v[1];
+    else if (node->operation == SIM_LESS)
+      y[i] = v[0] < v[1];
+    else
+      y[i] = v[0] != 0 ? v[1] : v[2];
   }
 }
 

@@ -4,10 +4,10 @@
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0
  *
- * The Metal Shading Language is C++14 with attributes and address spaces. The source is handed to clang++ with a header
- * that gives its words a meaning (include/msl/metal_stdlib), after two changes: `threadgroup` before a variable, as
- * opposed to a pointer, makes it static, and each kernel gets a function that calls it with what its attributes ask for.
- * What is the same text with the same options is compiled once in the life of a process.
+ * The Metal Shading Language is C++14 with attributes and address spaces. The source is handed to clang++ with a
+ * header that gives its words a meaning (include/msl/metal_stdlib), after two changes: `threadgroup` before a
+ * variable, as opposed to a pointer, makes it static, and each kernel gets a function that calls it with what its
+ * attributes ask for. What is the same text with the same options is compiled once in the life of a process.
  */
 #include "library.h"
 

@@ -103,7 +103,8 @@ struct sim_engine;
 /* Holds a queue, but for so many command buffers more, or lets it go. */
 void sim_queue_hold(id<MTLCommandQueue> queue, bool held, uint32_t steps);
 
-/* One uncompleted command buffer more, or less, of the queue; more may block, and stops the process if it blocks long. */
+/* One uncompleted command buffer more, or less, of the queue; more may block, and stops the process if it blocks
+ * long. */
 void sim_engine_claim(struct sim_engine *engine);
 void sim_engine_unclaim(struct sim_engine *engine);
 /* Gives the command buffer its place in the order of the queue; it runs once it is committed. */

@@ -89,8 +89,8 @@ static void log_or_stop(NSString *message) {
 }
 
 /*
- * GNUstep's classes set themselves up at their first message, and GCC's runtime lets a second thread in before the first
- * is done. So each class that two threads could meet in is used once while the library is loaded.
+ * GNUstep's classes set themselves up at their first message, and GCC's runtime lets a second thread in before the
+ * first is done. So each class that two threads could meet in is used once while the library is loaded.
  */
 static void set_up_foundation(void) {
   @autoreleasepool {

@@ -4,9 +4,10 @@
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0
  *
- * Leaks. GCC's Objective-C runtime and GNUstep keep what they set up once: tables of classes, selectors and methods, which
- * come from objc_malloc, and what the first messages to a class make, all sent by set_up_foundation. Nothing else is left
- * out, and stacks are unwound in full, so that an object of Foundation is reported with the code that leaked it.
+ * Leaks. GCC's Objective-C runtime and GNUstep keep what they set up once: tables of classes, selectors and methods,
+ * which come from objc_malloc, and what the first messages to a class make, all sent by set_up_foundation. Nothing
+ * else is left out, and stacks are unwound in full, so that an object of Foundation is reported with the code that
+ * leaked it.
  *
  * Deadlocks. The runtime and GNUstep take their locks in both orders while they are loaded, by one thread.
  */

@@ -103,9 +103,9 @@ void sim_exclusive_leave(struct sim_exclusive *object);
 
 /*
  * Which command buffers are ordered: a vector clock per command buffer, one component per queue. A tick of a queue is
- * the stretch of its work between two signals. Work is ordered before other work when it is earlier on its queue, when an
- * event was waited for, or when it had completed before the other was committed. Two uses of a buffer, one a write, that
- * are not ordered stop the process: on a Mac the outcome would be left to chance.
+ * the stretch of its work between two signals. Work is ordered before other work when it is earlier on its queue, when
+ * an event was waited for, or when it had completed before the other was committed. Two uses of a buffer, one a write,
+ * that are not ordered stop the process: on a Mac the outcome would be left to chance.
  */
 enum { SIM_MAX_QUEUES = 256 };
 

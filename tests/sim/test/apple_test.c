@@ -1,7 +1,7 @@
 /*
- * Simulated Metal: what Apple's stack was seen to do, and what the Metal shim makes of it. Each case runs in a child, with
- * the switches of the simulation in its environment: with the shim's defaults it has to survive, and with the matching
- * workaround off it has to fail, or the case would show nothing.
+ * Simulated Metal: what Apple's stack was seen to do, and what the Metal shim makes of it. Each case runs in a child,
+ * with the switches of the simulation in its environment: with the shim's defaults it has to survive, and with the
+ * matching workaround off it has to fail, or the case would show nothing.
  *
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0

@@ -1,6 +1,6 @@
 /*
- * Simulated Metal: a test of the simulation itself. Everything that it lets through must work, and everything that it is
- * strict about must stop the process: such a case runs in a child, whose end and last words are checked.
+ * Simulated Metal: a test of the simulation itself. Everything that it lets through must work, and everything that it
+ * is strict about must stop the process: such a case runs in a child, whose end and last words are checked.
  *
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0
@@ -257,7 +257,9 @@ static struct linear linear(int m, int k, int n) {
 }
 
 static MPSGraphTensorData *data_for(MPSGraphTensor *tensor, id<MTLBuffer> buffer) {
-  return [[[MPSGraphTensorData alloc] initWithMTLBuffer:buffer shape:tensor.shape dataType:tensor.dataType] autorelease];
+  return [[[MPSGraphTensorData alloc] initWithMTLBuffer:buffer
+                                                  shape:tensor.shape
+                                               dataType:tensor.dataType] autorelease];
 }
 
 static void runs_graphs(void) {

@@ -21,7 +21,8 @@ typedef uint64_t MTLGPUAddress;
 
 @protocol MTLDevice, MTLCommandQueue, MTLCommandBuffer, MTLComputeCommandEncoder, MTLBlitCommandEncoder;
 @protocol MTLBuffer, MTLEvent, MTLSharedEvent, MTLLibrary, MTLFunction, MTLComputePipelineState;
-@class MTLSharedEventListener, MTLCompileOptions, MTLCommandBufferDescriptor, MTLCommandQueueDescriptor, MTLArchitecture;
+@class MTLSharedEventListener, MTLCompileOptions, MTLArchitecture;
+@class MTLCommandBufferDescriptor, MTLCommandQueueDescriptor;
 
 /* ------------------------------------------------------------------------------------------------- values --------- */
 
