@@ -101,14 +101,16 @@ void mst_blas_close(mst_blas *blas) {
 }
 
 bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b, float *c) {
-  bool fits = product->m <= INT_MAX && product->n <= INT_MAX && product->k <= INT_MAX;
+  bool fits = product->m <= INT_MAX && product->n <= INT_MAX && product->k <= INT_MAX && product->a_stride <= INT_MAX &&
+              product->b_stride <= INT_MAX && product->c_stride <= INT_MAX;
   if (blas->sgemm == NULL || !fits) {
     return mst_sgemm(product, a, b, c);
   }
   int m = (int)product->m;
   int n = (int)product->n;
   int k = (int)product->k;
-  blas->sgemm(ROW_MAJOR, NO_TRANSPOSE, product->transpose_b ? TRANSPOSE : NO_TRANSPOSE, m, n, k, 1.0f, a, k, b,
-              product->transpose_b ? k : n, product->accumulate ? 1.0f : 0.0f, c, n);
+  blas->sgemm(ROW_MAJOR, product->transpose_a ? TRANSPOSE : NO_TRANSPOSE,
+              product->transpose_b ? TRANSPOSE : NO_TRANSPOSE, m, n, k, 1.0f, a, (int)product->a_stride, b,
+              (int)product->b_stride, product->accumulate ? 1.0f : 0.0f, c, (int)product->c_stride);
   return true;
 }

@@ -8,12 +8,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One product of dense row-major matrices: c [m, n] = a [m, k] b [k, n], or b [n, k] if transposed; with accumulate,
- * the product is added to what c holds. */
+/* One product of row-major matrices: c [m, n] = a [m, k] b [k, n]; a is stored as [k, m], or b as [n, k], if transposed.
+ * Rows are dense, and one is a stride of elements behind the other. With accumulate, the product is added to what c
+ * holds. */
 typedef struct mst_product {
   int64_t m;
   int64_t n;
   int64_t k;
+  int64_t a_stride;
+  int64_t b_stride;
+  int64_t c_stride;
+  bool transpose_a;
   bool transpose_b;
   bool accumulate;
 } mst_product;

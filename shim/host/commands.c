@@ -18,9 +18,9 @@
 #include "device.h"
 #include "error.h"
 #include "executable.h"
-#include "layer_norm.h"
 #include "queue.h"
 #include "test_hooks.h"
+#include "vector.h"
 
 /* A slot that has grown beyond this gives its memory back when it is retired. */
 enum { MOST_KEPT = 1024 };
@@ -507,9 +507,10 @@ static void run_op(mst_commands *commands, const mst_op *op) {
       break;
     case MST_OP_LAYER_NORM: {
       mst_buffer **arguments = commands->arguments + op->first_argument;
-      mst_layer_norm((const float *)arguments[0]->contents, (const float *)arguments[1]->contents,
-                     (const float *)arguments[2]->contents, (float *)arguments[3]->contents, op->as.layer_norm.rows,
-                     op->as.layer_norm.columns, op->as.layer_norm.eps);
+      mst_vector()->layer_norm((const float *)arguments[0]->contents, (const float *)arguments[1]->contents,
+                               (const float *)arguments[2]->contents, op->as.layer_norm.eps,
+                               (float *)arguments[3]->contents, (int64_t)op->as.layer_norm.rows,
+                               (int64_t)op->as.layer_norm.columns);
       break;
     }
     default:

@@ -13,30 +13,55 @@
 #include "elementwise.h"
 #include "mst.h"
 
-/* Where a tensor lies while the executable runs. */
+/* Where a tensor lies while the executable runs. Not negative: in that buffer. */
+enum mst_memory { MST_IN_ARENA = -1, MST_IN_CONSTANTS = -2 };
+
 typedef struct mst_place {
-  int32_t argument; /* that buffer, or -1: the arena */
-  uint64_t offset;  /* in the arena */
+  int32_t memory;
+  int64_t offset; /* elements */
 } mst_place;
 
-enum mst_step_kind { MST_STEP_FILL_ROWS, MST_STEP_MATMUL, MST_STEP_ADD, MST_STEP_RELU };
+enum mst_step_kind {
+  MST_STEP_FILL_ROWS,
+  MST_STEP_MATMUL,
+  MST_STEP_BINARY,
+  MST_STEP_UNARY,
+  MST_STEP_SOFTMAX,
+  MST_STEP_LAYER_NORM,
+  MST_STEP_MEAN,
+  MST_STEP_COPY,
+  MST_STEP_WIDEN,
+  MST_STEP_NARROW,
+  MST_STEP_ROUND
+};
+
+/* Products of matrices that lie at regular distances: as many as the product of dims, at least one. */
+typedef struct mst_matmul {
+  mst_product product;
+  int32_t rank;
+  int64_t dims[MST_MAX_RANK];
+  int64_t a_strides[MST_MAX_RANK];
+  int64_t b_strides[MST_MAX_RANK];
+  int64_t c_strides[MST_MAX_RANK];
+} mst_matmul;
 
 typedef struct mst_step {
   uint8_t kind;
-  mst_place a; /* fill rows: the row */
-  mst_place b;
+  uint8_t operation; /* binary, unary */
+  mst_place a;       /* fill rows: the row */
+  mst_place b;       /* layer norm: gamma */
+  mst_place c;       /* layer norm: beta */
   mst_place out;
   union {
     struct {
       int64_t rows;
       int64_t columns;
-    } fill;
-    struct {
-      mst_product product;
-      int64_t batch; /* products, one after the other in all three tensors */
-    } matmul;
-    mst_broadcast add;
-    int64_t relu_elements;
+      float eps;
+    } rows; /* fill rows, softmax, layer norm */
+    mst_matmul matmul;
+    mst_walk walk; /* binary, copy */
+    mst_mean_plan mean;
+    int64_t elements; /* unary, conversions */
   } as;
 } mst_step;
 
@@ -52,10 +77,14 @@ struct mst_executable {
   uint32_t step_count;
   uint32_t matmul_count;
   uint64_t arena_bytes;
+  float *constants;
 };
 
 void mst_executable_retain(mst_executable *executable);
 void mst_executable_release(mst_executable *executable);
+
+/* Frees one that nobody has seen yet. */
+void mst_executable_free(mst_executable *executable);
 
 /* Runs it in the calling thread. False: no memory. */
 bool mst_executable_run(const mst_executable *executable, mst_buffer *const *arguments);

@@ -12,6 +12,7 @@
 enum mst_scratch {
   MST_SCRATCH_ARENA, /* intermediate results of an executable */
   MST_SCRATCH_PANEL, /* packed operand of a matrix product */
+  MST_SCRATCH_ROWS,  /* its other operand, if that is given transposed */
   MST_SCRATCH_KINDS
 };
 

@@ -140,14 +140,14 @@ static void pack(const mst_product *product, const float *b, int64_t first_k, in
                  float *panel) {
   if (product->transpose_b) {
     for (int64_t column = 0; column < columns; column++) {
-      const float *from = b + (first + column) * product->k + first_k;
+      const float *from = b + (first + column) * product->b_stride + first_k;
       for (int64_t i = 0; i < k; i++) {
         panel[i * TILE_COLUMNS + column] = from[i];
       }
     }
   } else {
     for (int64_t i = 0; i < k; i++) {
-      memcpy(panel + i * TILE_COLUMNS, b + (first_k + i) * product->n + first, (size_t)columns * sizeof(float));
+      memcpy(panel + i * TILE_COLUMNS, b + (first_k + i) * product->b_stride + first, (size_t)columns * sizeof(float));
     }
   }
   for (int64_t i = 0; columns < TILE_COLUMNS && i < k; i++) {
@@ -168,16 +168,16 @@ static float sum_of(vector lanes) {
 }
 
 /* Few rows times a transposed b: both are read along k. */
-static void multiply_by_dots(const mst_product *product, const float *a, const float *b, float *c) {
+static void multiply_by_dots(const mst_product *product, const float *a, int64_t a_stride, const float *b, float *c) {
   const int64_t k = product->k;
   for (int64_t column = 0; column < product->n; column += DOT_COLUMNS) {
     int64_t columns = least(DOT_COLUMNS, product->n - column);
     for (int64_t row = 0; row < product->m; row++) {
-      const float *a_row = a + row * k;
+      const float *a_row = a + row * a_stride;
       const float *b_rows[DOT_COLUMNS];
       vector sums[DOT_COLUMNS];
       for (int64_t j = 0; j < DOT_COLUMNS; j++) {
-        b_rows[j] = b + (column + least(j, columns - 1)) * k;
+        b_rows[j] = b + (column + least(j, columns - 1)) * product->b_stride;
         sums[j] = (vector){0};
       }
       int64_t i = 0;
@@ -193,9 +193,18 @@ static void multiply_by_dots(const mst_product *product, const float *a, const f
         for (int64_t rest = i; rest < k; rest++) {
           sum += a_row[rest] * b_rows[j][rest];
         }
-        float *out = c + row * product->n + column + j;
+        float *out = c + row * product->c_stride + column + j;
         *out = product->accumulate ? *out + sum : sum;
       }
+    }
+  }
+}
+
+/* Copies a transposed a, so that its rows lie as those of the product. */
+static void transpose(const mst_product *product, const float *a, float *rows) {
+  for (int64_t i = 0; i < product->k; i++) {
+    for (int64_t row = 0; row < product->m; row++) {
+      rows[row * product->k + i] = a[i * product->a_stride + row];
     }
   }
 }
@@ -204,8 +213,18 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
   const int64_t m = product->m;
   const int64_t n = product->n;
   const int64_t k = product->k;
+  int64_t a_stride = product->a_stride;
+  if (product->transpose_a) {
+    float *rows = mst_scratch(MST_SCRATCH_ROWS, (uint64_t)(m * k) * sizeof(float));
+    if (rows == NULL) {
+      return false;
+    }
+    transpose(product, a, rows);
+    a = rows;
+    a_stride = k;
+  }
   if (product->transpose_b && m <= DOT_ROWS) {
-    multiply_by_dots(product, a, b, c);
+    multiply_by_dots(product, a, a_stride, b, c);
     return true;
   }
   const bool in_place = !product->transpose_b && (m <= FEW_ROWS || n <= SMALL_B / k);
@@ -220,7 +239,10 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
   }
   for (int64_t first_k = 0; first_k < k; first_k += BLOCK_K) {
     const int64_t block_k = least(BLOCK_K, k - first_k);
-    tile_job job = {.k = block_k, .a_stride = k, .c_stride = n, .accumulate = product->accumulate || first_k > 0};
+    tile_job job = {.k = block_k,
+                    .a_stride = a_stride,
+                    .c_stride = product->c_stride,
+                    .accumulate = product->accumulate || first_k > 0};
     for (int64_t first_column = 0; first_column < n; first_column += BLOCK_COLUMNS) {
       const int64_t end_column = least(first_column + BLOCK_COLUMNS, n);
       for (int64_t first_row = 0; first_row < m; first_row += BLOCK_ROWS) {
@@ -228,8 +250,8 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
         for (int64_t column = first_column; column < end_column; column += TILE_COLUMNS) {
           job.columns = least(TILE_COLUMNS, end_column - column);
           if (in_place && job.columns == TILE_COLUMNS) {
-            job.b = b + first_k * n + column;
-            job.b_stride = n;
+            job.b = b + first_k * product->b_stride + column;
+            job.b_stride = product->b_stride;
           } else {
             float *panel = panels + (column - first_column) * block_k;
             if (first_row == 0) {
@@ -239,8 +261,8 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
             job.b_stride = TILE_COLUMNS;
           }
           for (int64_t row = first_row; row < end_row; row += MST_TILE_ROWS) {
-            job.a = a + row * k + first_k;
-            job.c = c + row * n + column;
+            job.a = a + row * a_stride + first_k;
+            job.c = c + row * product->c_stride + column;
             run_tile(&job, least(MST_TILE_ROWS, end_row - row));
           }
         }

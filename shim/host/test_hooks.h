@@ -36,9 +36,24 @@
   X(mst_buffer_destroy)          \
   X(mst_graph_create)            \
   X(mst_graph_input)             \
+  X(mst_graph_constant)          \
+  X(mst_graph_cast)              \
   X(mst_graph_matmul)            \
   X(mst_graph_add)               \
+  X(mst_graph_subtract)          \
+  X(mst_graph_multiply)          \
+  X(mst_graph_divide)            \
   X(mst_graph_relu)              \
+  X(mst_graph_sigmoid)           \
+  X(mst_graph_tanh)              \
+  X(mst_graph_gelu)              \
+  X(mst_graph_softmax)           \
+  X(mst_graph_layer_norm)        \
+  X(mst_graph_mean)              \
+  X(mst_graph_reshape)           \
+  X(mst_graph_transpose)         \
+  X(mst_graph_concat)            \
+  X(mst_graph_slice)             \
   X(mst_graph_output)            \
   X(mst_graph_destroy)           \
   X(mst_graph_compile)           \

@@ -73,7 +73,10 @@ enum mst_status {
   MST_ERROR_INTERNAL = -11         /* a defect of the shim */
 };
 
-enum mst_dtype { MST_F32 = 1 };
+enum mst_dtype {
+  MST_F32 = 1, /* IEEE 754 binary32 */
+  MST_F16 = 2  /* IEEE 754 binary16, for storage: see "graph" */
+};
 
 enum mst_storage {
   MST_STORAGE_SHARED = 0, /* CPU and device see the same bytes */
@@ -89,7 +92,11 @@ enum mst_commit_flags {
   MST_COMMIT_CONTINUE = 2
 };
 
-enum mst_matmul_flags { MST_MATMUL_DEFAULT = 0, MST_MATMUL_TRANSPOSE_B = 1 };
+enum mst_matmul_flags { MST_MATMUL_DEFAULT = 0, MST_MATMUL_TRANSPOSE_B = 1, MST_MATMUL_TRANSPOSE_A = 2 };
+
+enum mst_gelu_flags { MST_GELU_ERF = 0, MST_GELU_TANH = 1 };
+
+enum mst_mean_flags { MST_MEAN_DEFAULT = 0, MST_MEAN_KEEP_DIMS = 1 };
 
 enum mst_encode_flags {
   MST_ENCODE_DEFAULT = 0,
@@ -330,24 +337,84 @@ MST_API int32_t mst_buffer_destroy(mst_buffer *buffer);
 
 /* A graph describes a computation and is built by one thread at a time; node ids count from 0. Shapes are checked as
  * nodes are added: INVALID_ARGUMENT names operation and shapes. dims are > 0, rank is 0..MST_MAX_RANK, and the tensor's
- * size in bytes fits into 63 bits. Graph functions never block. */
+ * size in bytes fits into 63 bits. Operands of one operation have one dtype, which is that of the result. Unknown flags
+ * are INVALID_ARGUMENT. Axes count from 0. Graph functions never block.
+ *
+ * MST_F16 says how inputs, constants and outputs are stored. A shim computes with at least the precision of the dtype: the
+ * host in binary32 from the inputs to the outputs. Storing rounds to nearest, ties to even; beyond the range to infinity.
+ *
+ * NaN and infinities go through every operation as IEEE 754 says, unless the operation says otherwise. */
 
 MST_API int32_t mst_graph_create(mst_device *device, mst_graph **out_graph);
 
 /* dtype: enum mst_dtype. dims may be NULL for rank 0. */
 MST_API int32_t mst_graph_input(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, int32_t *out_node);
 
-/* a [..., M, K] times b [..., K, N] (with MST_MATMUL_TRANSPOSE_B: b [..., N, K]) gives [..., M, N]. Ranks are at least
- * 2. Leading dims are equal, or b has rank 2 and is used for each. */
+/* Elements that belong to the graph, dense and row-major; `bytes` is the size of the tensor, or it is INVALID_ARGUMENT.
+ * They are copied. */
+MST_API int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data,
+                                   uint64_t bytes, int32_t *out_node);
+
+/* The same elements as `dtype`; to the dtype that a has already is allowed. F32 to F16 rounds. */
+MST_API int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node);
+
+/* a [..., M, K] times b [..., K, N] gives [..., M, N]. With MST_MATMUL_TRANSPOSE_A a is [..., K, M], with
+ * MST_MATMUL_TRANSPOSE_B b is [..., N, K]. Ranks are at least 2. Leading dims are equal, or b has rank 2 and is used for
+ * each. */
 MST_API int32_t mst_graph_matmul(mst_graph *graph, int32_t a, int32_t b, uint32_t flags, int32_t *out_node);
 
-/* a + b with NumPy's broadcasting. */
+/* a + b, a - b, a * b, a / b with NumPy's broadcasting. */
 MST_API int32_t mst_graph_add(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node);
+MST_API int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node);
+MST_API int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node);
+MST_API int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node);
 
 /* max(a, 0); NaN stays NaN. */
 MST_API int32_t mst_graph_relu(mst_graph *graph, int32_t a, int32_t *out_node);
 
-/* Makes a node the next output. An input may not be an output, and a node only once. */
+/* 1 / (1 + exp(-a)) */
+MST_API int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node);
+
+MST_API int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node);
+
+/* a * Phi(a), Phi the distribution function of the normal distribution: a / 2 * (1 + erf(a / sqrt(2))). With
+ * MST_GELU_TANH its approximation a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a^3))). The limits at -infinity and
+ * infinity are 0 and infinity. flags: enum mst_gelu_flags. */
+MST_API int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node);
+
+/* exp(a - m) / sum(exp(a - m)) along the last axis, m the maximum of the row: rows of any finite elements give no NaN, and
+ * an element of -infinity gives 0 beside finite ones. Rank is at least 1. */
+MST_API int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node);
+
+/* (a - mean) / sqrt(variance + eps) * gamma + beta along the last axis, with the row's mean and its biased variance, taken
+ * from the differences to the mean in a second pass over the row. a has rank 1 at least, gamma and beta are [N] with N the
+ * last dim of a. eps is finite and not negative. */
+MST_API int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps,
+                                     int32_t *out_node);
+
+/* The mean over `count` >= 1 different axes. Their dims disappear, or become 1 with MST_MEAN_KEEP_DIMS. flags: enum
+ * mst_mean_flags. */
+MST_API int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags,
+                               int32_t *out_node);
+
+/* The same elements in the same row-major order, with other dims of the same product. dims may be NULL for rank 0. */
+MST_API int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node);
+
+/* Dim i of the result is dim permutation[i] of a. count is the rank of a, and permutation names each axis once; it may be
+ * NULL for rank 0. */
+MST_API int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count,
+                                    int32_t *out_node);
+
+/* `count` >= 1 tensors one after the other along an axis; the other dims are equal. */
+MST_API int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis,
+                                 int32_t *out_node);
+
+/* The elements of a with starts[i] <= position < ends[i] on each axis i. count is the rank of a and at least 1;
+ * 0 <= starts[i] < ends[i] <= dim i. */
+MST_API int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count,
+                                int32_t *out_node);
+
+/* Makes a node the next output. An input or a constant may not be an output, and a node only once. */
 MST_API int32_t mst_graph_output(mst_graph *graph, int32_t node);
 
 /* Ends a graph; executables made from it live on. NULL is allowed and does nothing. */

@@ -163,6 +163,16 @@ public final class Device implements AutoCloseable {
    * @throws IllegalArgumentException if there are not as many values as the shape says
    */
   public Tensor tensor(float[] values, long... shape) {
+    return tensor(DType.F32, values, shape);
+  }
+
+  /**
+   * Makes a tensor of the current stream with these elements, rounded to a type.
+   *
+   * @throws IllegalArgumentException if there are not as many values as the shape says
+   */
+  public Tensor tensor(DType type, float[] values, long... shape) {
+    Objects.requireNonNull(type, "type");
     Objects.requireNonNull(values, "values");
     Shape extents = Shape.of(shape);
     if (values.length != extents.elements()) {
@@ -172,9 +182,9 @@ public final class Device implements AutoCloseable {
     checkOpen();
     Tensor tensor =
         new Tensor(
-            DType.F32,
+            type,
             extents,
-            allocator.allocate(Tensor.bytes(DType.F32, extents), streams.current(), true));
+            allocator.allocate(Tensor.bytes(type, extents), streams.current(), true));
     try {
       tensor.write(values);
       return tensor;

@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  * never overflow.
  */
 final class Shape {
-  private static final int MAX_RANK = 8;
+  static final int MAX_RANK = 8;
 
   private final long[] extents;
   private final long elements;

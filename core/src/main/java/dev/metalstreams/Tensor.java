@@ -1,6 +1,5 @@
 package dev.metalstreams;
 
-import java.nio.FloatBuffer;
 import java.util.Objects;
 
 /**
@@ -77,12 +76,13 @@ public final class Tensor implements AutoCloseable {
           "the array has " + into.length + " elements, the tensor " + length);
     }
     try (HostView view = buffer.map()) {
-      floats(view).get(into, 0, length);
+      type.read(view.bytes(), into, length);
     }
   }
 
   /**
-   * Sets the elements from the CPU, after waiting until no work on the device uses the tensor.
+   * Sets the elements from the CPU, rounded to the type, after waiting until no work on the device
+   * uses the tensor.
    *
    * @throws IllegalArgumentException if there are not as many values as elements
    * @throws IllegalStateException if the tensor is closed
@@ -95,12 +95,8 @@ public final class Tensor implements AutoCloseable {
           values.length + " values for a tensor of shape " + shape + ", which has " + elements());
     }
     try (HostView view = buffer.map()) {
-      floats(view).put(values);
+      type.write(values, view.bytes());
     }
-  }
-
-  private static FloatBuffer floats(HostView view) {
-    return view.bytes().asFloatBuffer();
   }
 
   private int arrayLength() {

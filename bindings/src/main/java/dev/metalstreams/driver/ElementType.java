@@ -3,7 +3,9 @@ package dev.metalstreams.driver;
 /** Types of tensor elements: {@code enum mst_dtype} of {@code mst.h}. */
 public enum ElementType {
   /** IEEE 754 binary32. */
-  F32(1, 4);
+  F32(1, 4),
+  /** IEEE 754 binary16, for storage. */
+  F16(2, 2);
 
   private final int code;
   private final int bytes;

@@ -50,7 +50,7 @@ class AbiDriftTest {
           """
           changed constant          | #define MST_MAX_RANK 8                | #define MST_MAX_RANK 9                                | MST_MAX_RANK
           changed enumerator        | MST_TIMEOUT = 1                       | MST_TIMEOUT = 2                                       | MST_TIMEOUT
-          new enumerator            | MST_F32 = 1                           | MST_F32 = 1, MST_F16 = 2                              | MST_F16
+          new enumerator            | MST_F32 = 1                           | MST_F32 = 1, MST_F64 = 3                              | MST_F64
           enumerator gone           | , MST_MATMUL_TRANSPOSE_B = 1          | ``                                                    | MST_MATMUL_TRANSPOSE_B
           new macro                 | #define MST_MAX_RANK 8                | #define MST_MAX_RANK 8\\n#define MST_MAX_DIMS 4       | MST_MAX_DIMS
           new function              | mst_device_count(void);               | mst_device_count(void); int32_t mst_device_next(void);| mst_device_next

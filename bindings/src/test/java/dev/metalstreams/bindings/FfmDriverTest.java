@@ -41,7 +41,9 @@ import org.junit.jupiter.api.Timeout;
 class FfmDriverTest {
   private static final GraphSpec RELU =
       new GraphSpec(
-          List.of(new NodeSpec.Input(ElementType.F32, List.of(4L)), new NodeSpec.Relu(0)),
+          List.of(
+              new NodeSpec.Input(ElementType.F32, List.of(4L)),
+              new NodeSpec.Unary(NodeSpec.UnaryOperation.RELU, 0)),
           List.of(1));
 
   private static Driver open() {

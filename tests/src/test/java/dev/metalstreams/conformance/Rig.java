@@ -5,7 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.metalstreams.driver.Arguments;
 import dev.metalstreams.driver.CompletionFailure;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.ElementType;
 import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.NodeSpec;
 import java.nio.ByteBuffer;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
@@ -162,6 +164,15 @@ final class Rig {
     return buffer;
   }
 
+  long halves(float... values) {
+    long buffer = driver.createBuffer(2L * values.length);
+    ByteBuffer view = driver.contents(buffer, 0, 2 * values.length);
+    for (int i = 0; i < values.length; i++) {
+      view.putShort(2 * i, Float.floatToFloat16(values[i]));
+    }
+    return buffer;
+  }
+
   float[] readFloats(long buffer, int count) {
     float[] values = new float[count];
     FloatBuffer view = driver.contents(buffer, 0, 4 * count).asFloatBuffer();
@@ -181,8 +192,13 @@ final class Rig {
   float[] run(GraphSpec graph, int count, float[]... inputs) {
     Queue queue = queue();
     long[] buffers = new long[inputs.length + 1];
+    List<ElementType> types =
+        graph.nodes().stream()
+            .filter(NodeSpec.Input.class::isInstance)
+            .map(node -> ((NodeSpec.Input) node).type())
+            .toList();
     for (int i = 0; i < inputs.length; i++) {
-      buffers[i] = floats(inputs[i]);
+      buffers[i] = types.get(i) == ElementType.F16 ? halves(inputs[i]) : floats(inputs[i]);
     }
     buffers[inputs.length] = driver.createBuffer(4L * count);
     long executable = driver.compile(graph);

@@ -176,6 +176,15 @@ public class mst_h extends mst_h$shared {
     public static int MST_F32() {
         return MST_F32;
     }
+    private static final int MST_F16 = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_dtype.MST_F16 = 2
+     * }
+     */
+    public static int MST_F16() {
+        return MST_F16;
+    }
     private static final int MST_STORAGE_SHARED = (int)0L;
     /**
      * {@snippet lang=c :
@@ -238,6 +247,51 @@ public class mst_h extends mst_h$shared {
      */
     public static int MST_MATMUL_TRANSPOSE_B() {
         return MST_MATMUL_TRANSPOSE_B;
+    }
+    private static final int MST_MATMUL_TRANSPOSE_A = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_matmul_flags.MST_MATMUL_TRANSPOSE_A = 2
+     * }
+     */
+    public static int MST_MATMUL_TRANSPOSE_A() {
+        return MST_MATMUL_TRANSPOSE_A;
+    }
+    private static final int MST_GELU_ERF = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_gelu_flags.MST_GELU_ERF = 0
+     * }
+     */
+    public static int MST_GELU_ERF() {
+        return MST_GELU_ERF;
+    }
+    private static final int MST_GELU_TANH = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_gelu_flags.MST_GELU_TANH = 1
+     * }
+     */
+    public static int MST_GELU_TANH() {
+        return MST_GELU_TANH;
+    }
+    private static final int MST_MEAN_DEFAULT = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_mean_flags.MST_MEAN_DEFAULT = 0
+     * }
+     */
+    public static int MST_MEAN_DEFAULT() {
+        return MST_MEAN_DEFAULT;
+    }
+    private static final int MST_MEAN_KEEP_DIMS = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_mean_flags.MST_MEAN_KEEP_DIMS = 1
+     * }
+     */
+    public static int MST_MEAN_KEEP_DIMS() {
+        return MST_MEAN_KEEP_DIMS;
     }
     private static final int MST_ENCODE_DEFAULT = (int)0L;
     /**
@@ -2166,6 +2220,135 @@ public class mst_h extends mst_h$shared {
         }
     }
 
+    private static class mst_graph_constant {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_LONG,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_constant");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data, uint64_t bytes, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_constant$descriptor() {
+        return mst_graph_constant.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data, uint64_t bytes, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_constant$handle() {
+        return mst_graph_constant.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data, uint64_t bytes, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_constant$address() {
+        return mst_graph_constant.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data, uint64_t bytes, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_constant(MemorySegment graph, int dtype, MemorySegment dims, int rank, MemorySegment data, long bytes, MemorySegment out_node) {
+        var mh$ = mst_graph_constant.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_constant", graph, dtype, dims, rank, data, bytes, out_node);
+            }
+            return (int)mh$.invokeExact(graph, dtype, dims, rank, data, bytes, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_cast {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_cast");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_cast$descriptor() {
+        return mst_graph_cast.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_cast$handle() {
+        return mst_graph_cast.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_cast$address() {
+        return mst_graph_cast.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_cast(MemorySegment graph, int a, int dtype, MemorySegment out_node) {
+        var mh$ = mst_graph_cast.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_cast", graph, a, dtype, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, dtype, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class mst_graph_matmul {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             mst_h.C_INT,
@@ -2293,6 +2476,195 @@ public class mst_h extends mst_h$shared {
         }
     }
 
+    private static class mst_graph_subtract {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_subtract");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_subtract$descriptor() {
+        return mst_graph_subtract.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_subtract$handle() {
+        return mst_graph_subtract.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_subtract$address() {
+        return mst_graph_subtract.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_subtract(MemorySegment graph, int a, int b, MemorySegment out_node) {
+        var mh$ = mst_graph_subtract.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_subtract", graph, a, b, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, b, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_multiply {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_multiply");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_multiply$descriptor() {
+        return mst_graph_multiply.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_multiply$handle() {
+        return mst_graph_multiply.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_multiply$address() {
+        return mst_graph_multiply.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_multiply(MemorySegment graph, int a, int b, MemorySegment out_node) {
+        var mh$ = mst_graph_multiply.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_multiply", graph, a, b, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, b, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_divide {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_divide");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_divide$descriptor() {
+        return mst_graph_divide.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_divide$handle() {
+        return mst_graph_divide.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_divide$address() {
+        return mst_graph_divide.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_divide(MemorySegment graph, int a, int b, MemorySegment out_node) {
+        var mh$ = mst_graph_divide.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_divide", graph, a, b, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, b, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class mst_graph_relu {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             mst_h.C_INT,
@@ -2348,6 +2720,642 @@ public class mst_h extends mst_h$shared {
                 traceDowncall("mst_graph_relu", graph, a, out_node);
             }
             return (int)mh$.invokeExact(graph, a, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_sigmoid {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_sigmoid");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_sigmoid$descriptor() {
+        return mst_graph_sigmoid.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_sigmoid$handle() {
+        return mst_graph_sigmoid.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_sigmoid$address() {
+        return mst_graph_sigmoid.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_sigmoid(MemorySegment graph, int a, MemorySegment out_node) {
+        var mh$ = mst_graph_sigmoid.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_sigmoid", graph, a, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_tanh {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_tanh");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_tanh$descriptor() {
+        return mst_graph_tanh.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_tanh$handle() {
+        return mst_graph_tanh.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_tanh$address() {
+        return mst_graph_tanh.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_tanh(MemorySegment graph, int a, MemorySegment out_node) {
+        var mh$ = mst_graph_tanh.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_tanh", graph, a, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_gelu {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_gelu");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_gelu$descriptor() {
+        return mst_graph_gelu.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_gelu$handle() {
+        return mst_graph_gelu.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_gelu$address() {
+        return mst_graph_gelu.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_gelu(MemorySegment graph, int a, int flags, MemorySegment out_node) {
+        var mh$ = mst_graph_gelu.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_gelu", graph, a, flags, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, flags, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_softmax {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_softmax");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_softmax$descriptor() {
+        return mst_graph_softmax.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_softmax$handle() {
+        return mst_graph_softmax.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_softmax$address() {
+        return mst_graph_softmax.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_softmax(MemorySegment graph, int a, MemorySegment out_node) {
+        var mh$ = mst_graph_softmax.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_softmax", graph, a, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_layer_norm {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_FLOAT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_layer_norm");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_layer_norm$descriptor() {
+        return mst_graph_layer_norm.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_layer_norm$handle() {
+        return mst_graph_layer_norm.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_layer_norm$address() {
+        return mst_graph_layer_norm.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_layer_norm(MemorySegment graph, int a, int gamma, int beta, float eps, MemorySegment out_node) {
+        var mh$ = mst_graph_layer_norm.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_layer_norm", graph, a, gamma, beta, eps, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, gamma, beta, eps, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_mean {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_mean");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_mean$descriptor() {
+        return mst_graph_mean.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_mean$handle() {
+        return mst_graph_mean.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_mean$address() {
+        return mst_graph_mean.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_mean(MemorySegment graph, int a, MemorySegment axes, int count, int flags, MemorySegment out_node) {
+        var mh$ = mst_graph_mean.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_mean", graph, a, axes, count, flags, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, axes, count, flags, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_reshape {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_reshape");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_reshape$descriptor() {
+        return mst_graph_reshape.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_reshape$handle() {
+        return mst_graph_reshape.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_reshape$address() {
+        return mst_graph_reshape.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_reshape(MemorySegment graph, int a, MemorySegment dims, int rank, MemorySegment out_node) {
+        var mh$ = mst_graph_reshape.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_reshape", graph, a, dims, rank, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, dims, rank, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_transpose {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_transpose");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_transpose$descriptor() {
+        return mst_graph_transpose.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_transpose$handle() {
+        return mst_graph_transpose.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_transpose$address() {
+        return mst_graph_transpose.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_transpose(MemorySegment graph, int a, MemorySegment permutation, int count, MemorySegment out_node) {
+        var mh$ = mst_graph_transpose.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_transpose", graph, a, permutation, count, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, permutation, count, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_concat {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_concat");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_concat$descriptor() {
+        return mst_graph_concat.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_concat$handle() {
+        return mst_graph_concat.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_concat$address() {
+        return mst_graph_concat.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_concat(MemorySegment graph, MemorySegment nodes, int count, int axis, MemorySegment out_node) {
+        var mh$ = mst_graph_concat.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_concat", graph, nodes, count, axis, out_node);
+            }
+            return (int)mh$.invokeExact(graph, nodes, count, axis, out_node);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_graph_slice {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_graph_slice");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static FunctionDescriptor mst_graph_slice$descriptor() {
+        return mst_graph_slice.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static MethodHandle mst_graph_slice$handle() {
+        return mst_graph_slice.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static MemorySegment mst_graph_slice$address() {
+        return mst_graph_slice.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count, int32_t *out_node)
+     * }
+     */
+    public static int mst_graph_slice(MemorySegment graph, int a, MemorySegment starts, MemorySegment ends, int count, MemorySegment out_node) {
+        var mh$ = mst_graph_slice.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_graph_slice", graph, a, starts, ends, count, out_node);
+            }
+            return (int)mh$.invokeExact(graph, a, starts, ends, count, out_node);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
