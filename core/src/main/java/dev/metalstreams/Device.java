@@ -58,6 +58,7 @@ public final class Device implements AutoCloseable {
   private final StreamPool streams;
   private final Allocator allocator;
   private final DeviceMemory memory;
+  private final GraphCache graphs;
   private final CompletionLoop completions;
   private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
   private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
@@ -72,6 +73,7 @@ public final class Device implements AutoCloseable {
     this.lockOrder = settings.debug ? new LockOrder.Checked() : LockOrder.UNCHECKED;
     this.allocator = parts.allocator(this);
     this.memory = new DeviceMemory(this, allocator);
+    this.graphs = new GraphCache(driver::compile, this::destroyExecutable, settings.graphCacheSize);
     this.streams = new StreamPool(this, settings);
     this.completions = new CompletionLoop(this);
   }
@@ -107,17 +109,21 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Compiles a graph. May take long; holds no lock.
+   * Compiles a graph, unless an equal one is compiled already: that is shared. If another thread is
+   * compiling it, this waits for it. May take long; holds no lock.
    *
+   * @return to be closed by the caller; what is compiled stays for a while, as the setting {@code
+   *     graph.cache.size} says
    * @throws DeviceClosedException if the device is closed
    * @throws MetalStreamsException if the backend cannot compile it
+   * @throws WaitInterruptedException if interrupted while another thread compiles it
    */
   public Executable compile(Graph graph) {
     Objects.requireNonNull(graph, "graph");
     checkOpen();
     Executable executable;
     try {
-      executable = new Executable(this, graph, driver.compile(graph.spec()));
+      executable = new Executable(this, graph, graphs.acquire(graph.spec()));
     } catch (DriverException e) {
       throw translate(e, "compiling " + graph);
     }
@@ -127,6 +133,11 @@ public final class Device implements AutoCloseable {
       throw closed();
     }
     return executable;
+  }
+
+  /** Figures of the compiled graphs. */
+  public GraphCacheStats graphCache() {
+    return graphs.stats();
   }
 
   /**
@@ -339,6 +350,7 @@ public final class Device implements AutoCloseable {
       }
       allocator.close();
       executables.forEach(Executable::close);
+      graphs.close();
       all.forEach(stream -> stream.timeline().destroyQueue());
       driver.close();
     } finally {
@@ -397,8 +409,12 @@ public final class Device implements AutoCloseable {
   /** An executable's last user is gone. */
   void destroyed(Executable executable) {
     executables.remove(executable);
+    graphs.release(executable.program());
+  }
+
+  private void destroyExecutable(long handle) {
     try {
-      driver.destroyExecutable(executable.handle());
+      driver.destroyExecutable(handle);
     } catch (DriverException e) {
       log(Level.ERROR, "the driver kept an executable", e);
     }
@@ -542,6 +558,11 @@ public final class Device implements AutoCloseable {
     /** Memory events kept for {@link DeviceMemory#history}, 0 to 1000000. */
     public Builder memoryHistory(int events) {
       return set(Settings.Key.HISTORY, Integer.toString(events));
+    }
+
+    /** Compiled graphs that are kept for reuse, 0 to 100000. */
+    public Builder graphCacheSize(int graphs) {
+      return set(Settings.Key.GRAPH_CACHE, Integer.toString(graphs));
     }
 
     /** Checks the lock order at run time. */

@@ -6,7 +6,8 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * A compiled {@link Graph}. May be run by any number of threads on any streams at once.
+ * A compiled {@link Graph}. May be run by any number of threads on any streams at once. Executables
+ * of equal graphs share what was compiled.
  *
  * <p>A run is encoded and returns; the outputs are there when their work is done, which {@link
  * Tensor#toFloats} waits for. Inputs that other streams still write must be ordered by an event.
@@ -18,13 +19,15 @@ import java.util.Objects;
 public final class Executable implements AutoCloseable {
   private final Device device;
   private final Graph graph;
+  private final GraphCache.Program program;
   private final long handle;
   private final Lifetime lifetime = new Lifetime();
 
-  Executable(Device device, Graph graph, long handle) {
+  Executable(Device device, Graph graph, GraphCache.Program program) {
     this.device = device;
     this.graph = graph;
-    this.handle = handle;
+    this.program = program;
+    this.handle = program.handle();
   }
 
   /** What it computes. */
@@ -161,8 +164,8 @@ public final class Executable implements AutoCloseable {
     }
   }
 
-  long handle() {
-    return handle;
+  GraphCache.Program program() {
+    return program;
   }
 
   /** Ends it. Runs that are under way are not affected. Idempotent. */

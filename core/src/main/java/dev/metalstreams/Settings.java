@@ -100,6 +100,11 @@ public final class Settings {
         "cached",
         "cached, no_cache (every close gives back to the driver) or poison (closed memory is filled, and checked when"
             + " reused)"),
+    GRAPH_CACHE(
+        "graph.cache.size",
+        "METALSTREAMS_GRAPH_CACHE_SIZE",
+        "64",
+        "compiled graphs kept for reuse: 0 to 100000; those in use are kept in any case"),
     HOST_WORKERS(
         "host.workers",
         "METALSTREAMS_HOST_WORKERS",
@@ -162,6 +167,7 @@ public final class Settings {
   final LeakLevel leakLevel;
   final int memoryHistory;
   final MemoryMode memoryMode;
+  final int graphCacheSize;
   final int hostWorkers;
   final String hostMath;
   final Set<DriverFlag> flags;
@@ -228,6 +234,7 @@ public final class Settings {
     leakLevel = reader.constant(Key.LEAKS, LeakLevel.class);
     memoryHistory = reader.integer(Key.HISTORY, 0, 1_000_000);
     memoryMode = reader.constant(Key.MEMORY_MODE, MemoryMode.class);
+    graphCacheSize = reader.integer(Key.GRAPH_CACHE, 0, 100_000);
     hostWorkers = reader.integer(Key.HOST_WORKERS, 0, 1024);
     hostMath = reader.text(Key.HOST_MATH);
     flags = EnumSet.noneOf(DriverFlag.class);

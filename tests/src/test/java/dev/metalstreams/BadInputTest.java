@@ -75,6 +75,9 @@ class BadInputTest extends CoreTest {
     streams();
     buffers();
     graphs();
+    arithmetic();
+    rowsAndAxes();
+    attention();
     executables();
   }
 
@@ -101,6 +104,11 @@ class BadInputTest extends CoreTest {
         "another device",
         () -> device.allocate(8, foreignStream));
     bad("Device.compile(Graph)", NULL, "graph", () -> device.compile(null));
+    String typed = "Device.tensor(DType,float[],long[])";
+    bad(typed, NULL, "type", () -> device.tensor(null, new float[1], 1));
+    bad(typed, NULL, "values", () -> device.tensor(DType.F16, null, 1));
+    bad(typed, NULL, "shape", () -> device.tensor(DType.F16, new float[1], (long[]) null));
+    bad(typed, ARGUMENT, "[3]", () -> device.tensor(DType.F16, new float[2], 3));
     bad("Device.tensor(float[],long[])", NULL, "values", () -> device.tensor(null, 1));
     bad(
         "Device.tensor(float[],long[])",
@@ -202,6 +210,9 @@ class BadInputTest extends CoreTest {
     }
     for (int most : new int[] {0, -1, 61, Integer.MAX_VALUE}) {
       setting("maxInFlight(int)", "stream.max.in.flight", each -> each.maxInFlight(most));
+    }
+    for (int graphs : new int[] {-1, 100_001}) {
+      setting("graphCacheSize(int)", "graph.cache.size", each -> each.graphCacheSize(graphs));
     }
     for (int workers : new int[] {-1, 1025, Integer.MIN_VALUE}) {
       setting("workers(int)", "host.workers", each -> each.workers(workers));
@@ -358,6 +369,170 @@ class BadInputTest extends CoreTest {
     inGraph("output(String,Node)", NULL, "name", (g, n) -> g.output(null, g.relu(n)));
     inGraph("output(String,Node)", NULL, "output", (g, n) -> g.output("y", null));
     inGraph("output(String,Node)", ARGUMENT, "another graph", (g, n) -> g.output("y", other));
+  }
+
+  private void arithmetic() {
+    Node other = graph.outputs().getFirst();
+    String constant = "constant(float[],long[])";
+    inGraph(constant, NULL, "values", (g, n) -> g.constant(null, 1));
+    inGraph(constant, NULL, "shape", (g, n) -> g.constant(new float[1], (long[]) null));
+    inGraph(constant, ARGUMENT, "[2]", (g, n) -> g.constant(new float[1], 2));
+    String typed = "constant(DType,float[],long[])";
+    inGraph(typed, NULL, "type", (g, n) -> g.constant(null, new float[1], 1));
+    inGraph(typed, NULL, "values", (g, n) -> g.constant(DType.F16, null, 1));
+    inGraph(typed, ARGUMENT, "[0]", (g, n) -> g.constant(DType.F16, new float[1], 0));
+    inGraph("cast(Node,DType)", NULL, "cast", (g, n) -> g.cast(null, DType.F16));
+    inGraph("cast(Node,DType)", NULL, "type", (g, n) -> g.cast(n, null));
+    inGraph("cast(Node,DType)", ARGUMENT, "another graph", (g, n) -> g.cast(other, DType.F16));
+    String matmul = "matmul(Node,boolean,Node,boolean)";
+    inGraph(matmul, NULL, "matmul", (g, n) -> g.matmul(null, true, n, true));
+    inGraph(matmul, NULL, "matmul", (g, n) -> g.matmul(n, true, null, true));
+    inGraph(matmul, ARGUMENT, "another graph", (g, n) -> g.matmul(n, true, other, true));
+    inGraph(matmul, ARGUMENT, "[2, 3]", (g, n) -> g.matmul(n, true, n, true));
+    inGraph("multiply(Node,float)", NULL, "multiply", (g, n) -> g.multiply(null, 2));
+    inGraph("multiply(Node,float)", ARGUMENT, "another graph", (g, n) -> g.multiply(other, 2));
+    binary("subtract", GraphBuilder::subtract);
+    binary("multiply", GraphBuilder::multiply);
+    binary("divide", GraphBuilder::divide);
+    unary("sigmoid", GraphBuilder::sigmoid);
+    unary("tanh", GraphBuilder::tanh);
+    unary("gelu", GraphBuilder::gelu);
+    unary("geluTanh", GraphBuilder::geluTanh);
+    unary("softmax", GraphBuilder::softmax);
+    inGraph("softmax(Node)", ARGUMENT, "no last axis", (g, n) -> g.softmax(number(g)));
+  }
+
+  private interface Unary {
+    Node of(GraphBuilder builder, Node node);
+  }
+
+  private interface Binary {
+    Node of(GraphBuilder builder, Node a, Node b);
+  }
+
+  private void unary(String name, Unary operation) {
+    Node other = graph.outputs().getFirst();
+    String method = name + "(Node)";
+    inGraph(method, NULL, name, (g, n) -> operation.of(g, null));
+    inGraph(method, ARGUMENT, "another graph", (g, n) -> operation.of(g, other));
+  }
+
+  private void binary(String name, Binary operation) {
+    Node other = graph.outputs().getFirst();
+    String method = name + "(Node,Node)";
+    inGraph(method, NULL, name, (g, n) -> operation.of(g, null, n));
+    inGraph(method, NULL, name, (g, n) -> operation.of(g, n, null));
+    inGraph(method, ARGUMENT, "another graph", (g, n) -> operation.of(g, other, n));
+    inGraph(
+        method,
+        ARGUMENT,
+        name + "#2: shapes do not fit: n [2, 3] and m [3, 2]",
+        (g, n) -> operation.of(g, n, g.input("m", DType.F32, 3, 2)));
+    inGraph(
+        method,
+        ARGUMENT,
+        name + "#2: n [2, 3] is F32, m [2, 3] is F16",
+        (g, n) -> operation.of(g, n, g.input("m", DType.F16, 2, 3)));
+  }
+
+  private static Node number(GraphBuilder g) {
+    return g.input("number", DType.F32);
+  }
+
+  private void rowsAndAxes() {
+    Node other = graph.outputs().getFirst();
+    String norm = "layerNorm(Node,Node,Node,float)";
+    inGraph(norm, NULL, "layerNorm", (g, n) -> g.layerNorm(null, n, n, 0));
+    inGraph(norm, NULL, "layerNorm", (g, n) -> g.layerNorm(n, n, null, 0));
+    inGraph(norm, ARGUMENT, "another graph", (g, n) -> g.layerNorm(n, other, n, 0));
+    inGraph(norm, ARGUMENT, "[2, 3]", (g, n) -> g.layerNorm(n, n, n, 0));
+    for (float eps : new float[] {-1, Float.NaN, Float.POSITIVE_INFINITY}) {
+      inGraph(norm, ARGUMENT, "" + eps, (g, n) -> g.layerNorm(n, n, n, eps));
+    }
+    String mean = "mean(Node,boolean,int[])";
+    inGraph(mean, NULL, "mean", (g, n) -> g.mean(null, true, 0));
+    inGraph(mean, NULL, "axes", (g, n) -> g.mean(n, true, (int[]) null));
+    inGraph(mean, ARGUMENT, "another graph", (g, n) -> g.mean(other, true, 0));
+    inGraph(mean, ARGUMENT, "no axes", (g, n) -> g.mean(n, true));
+    inGraph(mean, ARGUMENT, "mean#1 of n [2, 3]: there is no axis 2", (g, n) -> g.mean(n, true, 2));
+    inGraph(mean, ARGUMENT, "axis -3", (g, n) -> g.mean(n, true, -3));
+    inGraph(mean, ARGUMENT, "twice", (g, n) -> g.mean(n, true, 1, -1));
+    String reshape = "reshape(Node,long[])";
+    inGraph(reshape, NULL, "reshape", (g, n) -> g.reshape(null, 6));
+    inGraph(reshape, NULL, "shape", (g, n) -> g.reshape(n, (long[]) null));
+    inGraph(reshape, ARGUMENT, "[4, 2]", (g, n) -> g.reshape(n, 4, 2));
+    inGraph(reshape, ARGUMENT, "-2", (g, n) -> g.reshape(n, -2, -3));
+    String transpose = "transpose(Node,int[])";
+    inGraph(transpose, NULL, "transpose", (g, n) -> g.transpose(null, 1, 0));
+    inGraph(transpose, NULL, "permutation", (g, n) -> g.transpose(n, (int[]) null));
+    for (int[] permutation : new int[][] {{}, {0}, {0, 0}, {0, 2}, {-1, 0}, {0, 1, 2}}) {
+      inGraph(
+          transpose, ARGUMENT, Arrays.toString(permutation), (g, n) -> g.transpose(n, permutation));
+    }
+    String concat = "concat(int,Node[])";
+    inGraph(concat, NULL, "nodes", (g, n) -> g.concat(0, (Node[]) null));
+    inGraph(concat, NULL, "concat", (g, n) -> g.concat(0, n, null));
+    inGraph(concat, ARGUMENT, "no nodes", (g, n) -> g.concat(0));
+    inGraph(concat, ARGUMENT, "axis 2", (g, n) -> g.concat(2, n, n));
+    inGraph(concat, ARGUMENT, "another graph", (g, n) -> g.concat(0, n, other));
+    inGraph(concat, ARGUMENT, "m [2, 2]", (g, n) -> g.concat(0, n, g.input("m", DType.F32, 2, 2)));
+    inGraph(
+        concat,
+        ARGUMENT,
+        "m [2, 3, 1]",
+        (g, n) -> g.concat(0, n, g.input("m", DType.F32, 2, 3, 1)));
+    inGraph(
+        concat,
+        ARGUMENT,
+        "too large",
+        (g, n) -> {
+          Node large = g.input("large", DType.F32, 1L << 57);
+          Node[] many = new Node[64];
+          Arrays.fill(many, large);
+          g.concat(0, many);
+        });
+    String range = "slice(Node,int,long,long)";
+    inGraph(range, NULL, "slice", (g, n) -> g.slice(null, 0, 0, 1));
+    inGraph(range, ARGUMENT, "axis 2", (g, n) -> g.slice(n, 2, 0, 1));
+    inGraph(range, ARGUMENT, "[0, 2]", (g, n) -> g.slice(n, 1, 2, 2));
+    inGraph(range, ARGUMENT, "[2, 4]", (g, n) -> g.slice(n, 1, 0, 4));
+    inGraph(range, ARGUMENT, "[0, -1]", (g, n) -> g.slice(n, 1, -1, 2));
+    String ranges = "slice(Node,long[],long[])";
+    inGraph(ranges, NULL, "slice", (g, n) -> g.slice(null, new long[2], new long[2]));
+    inGraph(ranges, NULL, "starts", (g, n) -> g.slice(n, null, new long[2]));
+    inGraph(ranges, NULL, "ends", (g, n) -> g.slice(n, new long[2], null));
+    inGraph(ranges, ARGUMENT, "[0]", (g, n) -> g.slice(n, new long[1], new long[] {1}));
+    inGraph(ranges, ARGUMENT, "[0, 0]", (g, n) -> g.slice(n, new long[2], new long[2]));
+  }
+
+  private void attention() {
+    Node other = graph.outputs().getFirst();
+    String attention = "scaledDotProductAttention(Node,Node,Node,boolean)";
+    inGraph(attention, NULL, "", (g, n) -> g.scaledDotProductAttention(null, n, n, false));
+    inGraph(attention, NULL, "", (g, n) -> g.scaledDotProductAttention(n, n, null, false));
+    inGraph(
+        attention,
+        ARGUMENT,
+        "another graph",
+        (g, n) -> g.scaledDotProductAttention(n, other, n, false));
+    inGraph(
+        attention,
+        ARGUMENT,
+        "[2, 2]",
+        (g, n) -> g.scaledDotProductAttention(n, g.input("k", DType.F32, 2, 2), n, false));
+    inGraph(
+        attention,
+        ARGUMENT,
+        "[4, 3]",
+        (g, n) -> g.scaledDotProductAttention(n, n, g.input("v", DType.F32, 4, 3), true));
+    String heads = "multiHeadAttention(Node,int,Node,Node,Node,Node)";
+    inGraph(heads, NULL, "", (g, n) -> g.multiHeadAttention(null, 1, n, n, n, n));
+    inGraph(heads, NULL, "", (g, n) -> g.multiHeadAttention(n, 1, n, n, n, null));
+    inGraph(heads, ARGUMENT, "another graph", (g, n) -> g.multiHeadAttention(n, 1, n, other, n, n));
+    inGraph(heads, ARGUMENT, "2 heads", (g, n) -> g.multiHeadAttention(n, 2, n, n, n, n));
+    inGraph(heads, ARGUMENT, "0 heads", (g, n) -> g.multiHeadAttention(n, 0, n, n, n, n));
+    inGraph(heads, ARGUMENT, "[2, 3]", (g, n) -> g.multiHeadAttention(n, 1, n, n, n, n));
+    inGraph(heads, ARGUMENT, "rank", (g, n) -> g.multiHeadAttention(number(g), 1, n, n, n, n));
   }
 
   private interface InGraph {
