@@ -9,26 +9,29 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * The shipped digit classifier on batches of the shipped images, against the logits that PyTorch
+ * A shipped digit classifier on batches of the shipped images, against the logits that PyTorch
  * gave.
  */
 final class DigitsWorkload implements Workload {
-  static final String NAME = "digits";
-
   private static final int BATCH = 32;
 
   private final Device device;
-  private final MlpModel model;
+  private final String name;
+  private final Model model;
   private final Samples samples;
   private final List<Expected> expected = new ArrayList<>();
-  private final List<Tensor> weights;
   private final Executable executable;
 
-  DigitsWorkload(Device device) {
+  DigitsWorkload(Device device, String name, Architecture architecture) {
     this.device = device;
-    model = MlpModel.read(ShippedDigits.model());
+    this.name = name;
+    model = architecture.read(architecture.shipped());
     samples =
-        Samples.read(ShippedDigits.test(), model.inputs(), model.outputs(), List.of("mlp.logits"));
+        Samples.read(
+            Shipped.digits(),
+            model.inputs(),
+            model.outputs(),
+            List.of(architecture.label() + ".logits"));
     float[] logits = samples.logits().orElseThrow();
     for (int number = 0; number < Math.ceilDiv(samples.count(), BATCH); number++) {
       int from = first(number) * model.outputs();
@@ -40,7 +43,6 @@ final class DigitsWorkload implements Workload {
       expected.add(new Expected(values, allowed));
     }
     executable = device.compile(model.graph(BATCH));
-    weights = model.upload(device);
   }
 
   /**
@@ -53,7 +55,7 @@ final class DigitsWorkload implements Workload {
 
   @Override
   public String name() {
-    return NAME;
+    return name;
   }
 
   @Override
@@ -73,9 +75,7 @@ final class DigitsWorkload implements Workload {
 
   @Override
   public Tensor run(DeviceStream stream, List<Tensor> inputs) {
-    List<Tensor> all = new ArrayList<>(inputs);
-    all.addAll(weights);
-    return executable.run(stream, all.toArray(Tensor[]::new));
+    return executable.run(stream, inputs.toArray(Tensor[]::new));
   }
 
   @Override
@@ -85,7 +85,6 @@ final class DigitsWorkload implements Workload {
 
   @Override
   public void close() {
-    weights.forEach(Tensor::close);
     executable.close();
   }
 }

@@ -4,10 +4,14 @@ import dev.metalstreams.Device;
 import dev.metalstreams.Executable;
 import dev.metalstreams.Tensor;
 import dev.metalstreams.safetensors.Safetensors;
+import java.nio.ByteBuffer;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.BitSet;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -21,10 +25,10 @@ final class InferCommand implements Command {
   private static final Parameter<String> ARCH =
       Parameter.choice(
           "arch",
-          "mlp",
-          "architecture of the model; transformer is not supported yet",
-          "mlp",
-          "transformer");
+          Architecture.MLP.label(),
+          "architecture of the model",
+          Architecture.MLP.label(),
+          Architecture.TRANSFORMER.label());
   private static final Parameter<Path> INPUT =
       Parameter.file("input", "samples, a safetensors file (default: the digits that ship)");
   private static final Parameter<Long> THREADS =
@@ -48,8 +52,12 @@ final class InferCommand implements Command {
         Runs a model over every sample of an input, from many threads, each on its own stream. Prints the accuracy if the
         input has labels, and the largest difference from the logits if it has those.
 
-        The mlp has layers fc1 to fcN (.weight [out,in], .bias [out]) with ReLU between. The input has x [samples,width],
-        labels y (I32) and mlp.logits or logits [samples,classes]; the latter two may be absent.""";
+        The mlp has layers fc1 to fcN (.weight [out,in], .bias [out]) with ReLU between. The transformer has embed, pos,
+        layers.0 to layers.N as PyTorch's TransformerEncoderLayer names them (4 heads, GELU, post-norm) and head, which
+        takes the mean over the tokens. The input has x [samples,width], labels y (I32) and the logits [samples,classes]
+        as mlp.logits, transformer.logits or logits; labels and logits may be absent.
+
+        The checksum is of all results, bit by bit, in the order of the samples.""";
   }
 
   @Override
@@ -60,12 +68,9 @@ final class InferCommand implements Command {
   @Override
   public ExitStatus run(Invocation invocation) {
     Values values = invocation.values();
-    String arch = values.get(ARCH);
-    if (!arch.equals("mlp")) {
-      throw new UsageException("--arch " + arch + " is not supported yet; --arch takes mlp");
-    }
-    MlpModel model = readModel(values);
-    Samples samples = readSamples(values, model, arch);
+    Architecture architecture = Architecture.of(values.get(ARCH));
+    Model model = readModel(values, architecture);
+    Samples samples = readSamples(values, model, architecture);
     Device device = Devices.open(values, builder -> {});
     try {
       return new Run(invocation, device, model, samples).run();
@@ -75,18 +80,20 @@ final class InferCommand implements Command {
     }
   }
 
-  private static MlpModel readModel(Values values) {
+  private static Model readModel(Values values, Architecture architecture) {
     try (Safetensors file =
-        values.find(MODEL).map(Safetensors::open).orElseGet(ShippedDigits::model)) {
-      return MlpModel.read(file);
+        values.find(MODEL).map(Safetensors::open).orElseGet(architecture::shipped)) {
+      return architecture.read(file);
     }
   }
 
-  private static Samples readSamples(Values values, MlpModel model, String arch) {
-    try (Safetensors file =
-        values.find(INPUT).map(Safetensors::open).orElseGet(ShippedDigits::test)) {
+  private static Samples readSamples(Values values, Model model, Architecture architecture) {
+    try (Safetensors file = values.find(INPUT).map(Safetensors::open).orElseGet(Shipped::digits)) {
       return Samples.read(
-          file, model.inputs(), model.outputs(), List.of(arch + ".logits", "logits"));
+          file,
+          model.inputs(),
+          model.outputs(),
+          List.of(architecture.label() + ".logits", "logits"));
     }
   }
 
@@ -97,15 +104,16 @@ final class InferCommand implements Command {
   private static final class Run {
     private final Invocation invocation;
     private final Device device;
-    private final MlpModel model;
+    private final Model model;
     private final Samples samples;
     private final int threads;
     private final int batch;
     private final int batches;
+    private final float[] results; // each thread writes those of its samples
     private final Findings findings = new Findings();
     private final AtomicLong batchesDone = new AtomicLong();
 
-    Run(Invocation invocation, Device device, MlpModel model, Samples samples) {
+    Run(Invocation invocation, Device device, Model model, Samples samples) {
       this.invocation = invocation;
       this.device = device;
       this.model = model;
@@ -113,10 +121,10 @@ final class InferCommand implements Command {
       this.threads = invocation.values().getInt(THREADS);
       this.batch = Math.min(invocation.values().getInt(BATCH), samples.count());
       this.batches = Math.ceilDiv(samples.count(), batch);
+      this.results = new float[Math.multiplyExact(samples.count(), model.outputs())];
     }
 
     ExitStatus run() {
-      List<Tensor> weights = model.upload(device);
       Executable full = device.compile(model.graph(batch));
       int last = samples.count() - (batches - 1) * batch;
       Executable rest = last == batch ? full : device.compile(model.graph(last));
@@ -126,7 +134,7 @@ final class InferCommand implements Command {
         int thread = t;
         Tally tally = new Tally();
         tallies.add(tally);
-        work.add(() -> work(thread, weights, full, rest, tally));
+        work.add(() -> work(thread, full, rest, tally));
       }
       Progress progress = new Progress(invocation.output());
       long begin = System.nanoTime();
@@ -151,30 +159,36 @@ final class InferCommand implements Command {
       Tally total = new Tally();
       if (ended) { // Else threads hang, and nothing may be closed under them or read from them.
         tallies.forEach(total::add);
-        weights.forEach(Tensor::close);
         Devices.close(device, findings);
       }
       return conclude(total, seconds);
     }
 
-    private void work(
-        int thread, List<Tensor> weights, Executable full, Executable rest, Tally tally) {
+    private void work(int thread, Executable full, Executable rest, Tally tally) {
       for (int b = thread; b < batches && !invocation.stop().requested(); b += threads) {
         int first = b * batch;
         int count = Math.min(batch, samples.count() - first);
         Executable executable = count == batch ? full : rest;
         tally.streams.set(device.streams().current().index());
-        try (Tensor x = device.tensor(samples.slice(first, count), count, samples.width())) {
-          Tensor[] inputs = new Tensor[1 + weights.size()];
-          inputs[0] = x;
-          for (int i = 0; i < weights.size(); i++) {
-            inputs[i + 1] = weights.get(i);
-          }
-          try (Tensor y = executable.run(inputs)) {
-            tally.count(samples, first, count, y.toFloats());
-          }
+        try (Tensor x = device.tensor(samples.slice(first, count), count, samples.width());
+            Tensor y = executable.run(x)) {
+          float[] values = y.toFloats();
+          System.arraycopy(values, 0, results, first * model.outputs(), values.length);
+          tally.count(samples, first, count, values);
         }
         batchesDone.incrementAndGet();
+      }
+    }
+
+    /** Of the bits of all results. */
+    private String checksum() {
+      ByteBuffer bits = ByteBuffer.allocate(Math.multiplyExact(results.length, Float.BYTES));
+      bits.asFloatBuffer().put(results);
+      try {
+        byte[] hash = MessageDigest.getInstance("SHA-256").digest(bits.array());
+        return HexFormat.of().formatHex(hash, 0, 8);
+      } catch (NoSuchAlgorithmException e) {
+        throw new AssertionError("every Java platform has SHA-256", e);
       }
     }
 
@@ -195,6 +209,7 @@ final class InferCommand implements Command {
               ? (double) total.right / total.samples
               : null;
       Float maxError = samples.logits().isPresent() && total.samples > 0 ? total.maxError : null;
+      String checksum = total.samples == samples.count() ? checksum() : null;
       double rate = total.samples / seconds;
       if (invocation.json()) {
         new Json()
@@ -202,6 +217,7 @@ final class InferCommand implements Command {
             .put("samples", total.samples)
             .put("accuracy", accuracy)
             .put("max_abs_error", maxError)
+            .put("checksum", checksum)
             .put("samples_per_second", rate)
             .put("seconds", seconds)
             .put("threads", threads)
@@ -219,6 +235,7 @@ final class InferCommand implements Command {
                 "accuracy",
                 accuracy == null ? "the input has no labels" : Figures.real(accuracy, 4))
             .row("max error", maxError == null ? "the input has no logits" : maxError)
+            .row("checksum", checksum == null ? "not all samples came back" : checksum)
             .row("speed", Figures.real(rate, 0) + " samples/s")
             .row(
                 "threads",

@@ -1,6 +1,7 @@
 package dev.metalstreams.cli;
 
 import dev.metalstreams.Device;
+import dev.metalstreams.GraphCacheStats;
 import dev.metalstreams.Setting;
 import dev.metalstreams.driver.DeviceInfo;
 import java.io.PrintStream;
@@ -60,6 +61,7 @@ final class InfoCommand implements Command {
                 .put("max_in_flight", info.maxInFlight()))
         .put("math", info.math())
         .put("pool", new Json().put("size", device.streams().size()))
+        .put("graphs", graphs(device.graphCache()))
         .put("library", info.library())
         .put("abi", info.abiVersion())
         .put("build_id", info.buildId())
@@ -78,6 +80,16 @@ final class InfoCommand implements Command {
                 .put("arch", System.getProperty("os.arch")));
   }
 
+  private static Json graphs(GraphCacheStats stats) {
+    return new Json()
+        .put("capacity", stats.capacity())
+        .put("size", stats.size())
+        .put("in_use", stats.inUse())
+        .put("hits", stats.hits())
+        .put("misses", stats.misses())
+        .put("evictions", stats.evictions());
+  }
+
   private static Json json(Setting setting) {
     return new Json()
         .put("name", setting.name())
@@ -90,6 +102,7 @@ final class InfoCommand implements Command {
 
   private static void print(Device device, PrintStream out) {
     DeviceInfo info = device.info();
+    GraphCacheStats graphs = device.graphCache();
     new Table()
         .row("metalstreams", Version.get())
         .row("backend", info.backend())
@@ -99,6 +112,7 @@ final class InfoCommand implements Command {
         .row("workers", info.workers() == 0 ? "on the device" : info.workers())
         .row("in flight", "at most " + info.maxInFlight() + " command buffers per stream")
         .row("pool", device.streams().size() + " streams")
+        .row("graphs", graphs.size() + " compiled, at most " + graphs.capacity() + " kept")
         .row("library", info.library())
         .row("abi", info.abiVersion())
         .row("build id", info.buildId())

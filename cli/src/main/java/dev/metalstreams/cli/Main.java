@@ -41,7 +41,7 @@ public final class Main {
 
   /** The commands there are, in the order of the help. */
   static List<Command> commands() {
-    return List.of(new InfoCommand(), new StressCommand(), new InferCommand());
+    return List.of(new InfoCommand(), new StressCommand(), new InferCommand(), new VerifyCommand());
   }
 
   static ExitStatus run(List<String> args, List<Command> commands, Output output, StopSignal stop) {

@@ -1,10 +1,8 @@
 package dev.metalstreams.cli;
 
 import dev.metalstreams.DType;
-import dev.metalstreams.Device;
 import dev.metalstreams.Graph;
 import dev.metalstreams.Node;
-import dev.metalstreams.Tensor;
 import dev.metalstreams.safetensors.Safetensors;
 import dev.metalstreams.safetensors.StoredTensor;
 import java.util.ArrayList;
@@ -14,7 +12,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /** A multi-layer perceptron from a file: {@code fc1} to {@code fcN}, ReLU between them. */
-final class MlpModel {
+final class MlpModel implements Model {
   private static final Pattern PARAMETER = Pattern.compile("fc([1-9][0-9]{0,8})\\.(weight|bias)");
 
   /** The weight is [outputs, inputs], the bias [outputs]. */
@@ -98,49 +96,28 @@ final class MlpModel {
     return "fc" + layer + ".weight";
   }
 
-  /** Values that a sample has. */
-  int inputs() {
+  @Override
+  public int inputs() {
     return layers.getFirst().inputs;
   }
 
-  /** Values that a result has. */
-  int outputs() {
+  @Override
+  public int outputs() {
     return layers.getLast().outputs;
   }
 
-  /**
-   * The model for a batch: inputs are {@code x}, then each layer's weight and bias; the output is
-   * {@code y}.
-   */
-  Graph graph(int batch) {
+  @Override
+  public Graph graph(int batch) {
     return Graph.build(
         g -> {
           Node values = g.input("x", DType.F32, batch, inputs());
           for (int i = 0; i < layers.size(); i++) {
             Layer layer = layers.get(i);
-            Node weight = g.input(weightOf(i + 1), DType.F32, layer.outputs, layer.inputs);
-            Node bias = g.input("fc" + (i + 1) + ".bias", DType.F32, layer.outputs);
+            Node weight = g.constant(layer.weight, layer.outputs, layer.inputs);
+            Node bias = g.constant(layer.bias, layer.outputs);
             values = g.linear(i == 0 ? values : g.relu(values), weight, bias);
           }
           g.output("y", values);
         });
-  }
-
-  /**
-   * Brings the weights to the device, in the order of the graph's inputs behind {@code x}. The
-   * caller closes them.
-   */
-  List<Tensor> upload(Device device) {
-    List<Tensor> weights = new ArrayList<>();
-    try {
-      for (Layer layer : layers) {
-        weights.add(device.tensor(layer.weight, layer.outputs, layer.inputs));
-        weights.add(device.tensor(layer.bias, layer.outputs));
-      }
-    } catch (RuntimeException | Error e) {
-      weights.forEach(Tensor::close);
-      throw e;
-    }
-    return List.copyOf(weights);
   }
 }

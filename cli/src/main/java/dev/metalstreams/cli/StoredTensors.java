@@ -14,18 +14,24 @@ final class StoredTensors {
     return find(file, name, StoredType.F32, rank);
   }
 
+  /** A float tensor of any number of dimensions, none of them 0. */
+  static StoredTensor floats(Safetensors file, String name) {
+    return find(file, name, StoredType.F32, -1);
+  }
+
   /** An integer tensor of that many dimensions, none of them 0. */
   static StoredTensor ints(Safetensors file, String name, int rank) {
     return find(file, name, StoredType.I32, rank);
   }
 
+  /** A tensor; a negative rank is any. */
   private static StoredTensor find(Safetensors file, String name, StoredType type, int rank) {
     StoredTensor tensor = file.tensor(name);
     if (tensor.type() != type) {
       throw fault(file, name + " is of type " + tensor.type() + ", not " + type);
     }
     long[] shape = tensor.shape();
-    if (shape.length != rank) {
+    if (rank >= 0 && shape.length != rank) {
       throw fault(file, name + " has " + shape.length + " dimensions, not " + rank);
     }
     if (tensor.elements() == 0) {

@@ -12,6 +12,7 @@ import java.util.function.UnaryOperator;
 /** {@code stress}: many threads through the pool, every result checked. */
 final class StressCommand implements Command {
   private static final Duration PATIENCE = Duration.ofSeconds(60);
+  private static final String DIGITS = "digits";
   private static final String TRANSFORMER = "transformer";
 
   private static final Parameter<Long> THREADS =
@@ -23,12 +24,7 @@ final class StressCommand implements Command {
           "duration", Optional.empty(), "how long to go on, such as 30s; wins over --iterations");
   private static final Parameter<String> WORKLOAD =
       Parameter.choice(
-          "workload",
-          DigitsWorkload.NAME,
-          "what a job runs; transformer is not supported yet",
-          DigitsWorkload.NAME,
-          TRANSFORMER,
-          MatmulWorkload.NAME);
+          "workload", DIGITS, "what a job runs", DIGITS, TRANSFORMER, MatmulWorkload.NAME);
   private static final Parameter<Long> SIZE =
       Parameter.wholeNumber("size", 1, 2048, 256, "rows and columns of the matrices of matmul");
   private static final Parameter<Long> POOL_SIZE =
@@ -85,10 +81,11 @@ final class StressCommand implements Command {
   @Override
   public String description() {
     return """
-        Runs a workload through the pool from many threads and compares every result with a reference: digits with the
-        logits that PyTorch gave, matmul with a product in double precision. Mixed in, in random order: results handed
-        over to another stream, buffers closed in flight, events waited for in every way, fills and copies; and all the
-        while another thread synchronizes the whole device. At the end every job and every byte must be accounted for.
+        Runs a workload through the pool from many threads and compares every result with a reference: digits (an mlp)
+        and transformer with the logits that PyTorch gave, matmul with a product in double precision. Mixed in, in random
+        order: results handed over to another stream, buffers closed in flight, events waited for in every way, fills and
+        copies; and all the while another thread synchronizes the whole device. At the end every job and every byte must
+        be accounted for.
 
         With --exhaustion each job runs on a leased stream. A job that is refused one, which fail and timeout may do, counts
         as refused and not as an error.""";
@@ -113,10 +110,6 @@ final class StressCommand implements Command {
   public ExitStatus run(Invocation invocation) {
     Values values = invocation.values();
     String name = values.get(WORKLOAD);
-    if (name.equals(TRANSFORMER)) {
-      throw new UsageException(
-          "--workload transformer is not supported yet; --workload takes digits or matmul");
-    }
     if (!name.equals(MatmulWorkload.NAME)) {
       values.refuse(SIZE, "--workload matmul");
     }
@@ -203,8 +196,10 @@ final class StressCommand implements Command {
   }
 
   private static Workload workload(String name, Device device, int size, long seed) {
-    return name.equals(MatmulWorkload.NAME)
-        ? new MatmulWorkload(device, size, seed)
-        : new DigitsWorkload(device);
+    return switch (name) {
+      case MatmulWorkload.NAME -> new MatmulWorkload(device, size, seed);
+      case TRANSFORMER -> new DigitsWorkload(device, name, Architecture.TRANSFORMER);
+      default -> new DigitsWorkload(device, name, Architecture.MLP);
+    };
   }
 }

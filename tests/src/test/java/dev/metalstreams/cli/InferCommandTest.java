@@ -9,10 +9,14 @@ import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.HashSet;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class InferCommandTest {
   @TempDir Path directory;
@@ -31,6 +35,42 @@ class InferCommandTest {
         .containsEntry("backend", "host");
     assertThat(run.number("max_abs_error")).isBetween(0.0, 1e-4);
     assertThat(run.number("samples_per_second")).isPositive();
+  }
+
+  /** Whichever thread computes a sample, and beside whichever others: the bits are the same. */
+  @ParameterizedTest
+  @ValueSource(strings = {"mlp", "transformer"})
+  void bitForBitTheSameFromAnyNumberOfThreads(String arch) {
+    Set<@Nullable Object> checksums = new HashSet<>();
+    for (int threads : new int[] {1, 8, 31}) {
+      CommandRun run =
+          CommandRun.line("infer --backend host --json --arch " + arch + " --threads " + threads);
+      assertThat(run.status()).isZero();
+      assertThat(run.json())
+          .containsEntry("ok", true)
+          .containsEntry("accuracy", arch.equals("mlp") ? 0.978 : 0.986)
+          .containsEntry("streams_used", (double) threads);
+      assertThat(run.number("max_abs_error")).isLessThan(1e-4);
+      checksums.add(run.json().get("checksum"));
+    }
+    assertThat(checksums).singleElement().asString().matches("[0-9a-f]{16}");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '`',
+      textBlock =
+          """
+          `{}` | 0 | there is no embed.weight, so this is no transformer
+          `{"embed.weight":{"dtype":"F32","shape":[4,1],"data_offsets":[0,16]}}` | 16 | there is no tensor 'pos'
+          `{"embed.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"pos":{"dtype":"F32","shape":[1,2],"data_offsets":[8,16]},"head.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]}}` | 24 | embed.weight has 2 rows, which 4 heads do not divide
+          `{"embed.weight":{"dtype":"F32","shape":[4,1],"data_offsets":[0,16]},"embed.bias":{"dtype":"F32","shape":[4],"data_offsets":[16,32]},"pos":{"dtype":"F32","shape":[1,3],"data_offsets":[32,44]},"head.weight":{"dtype":"F32","shape":[1,4],"data_offsets":[44,60]}}` | 60 | pos has the shape [1, 3], not [1, 4]
+          """)
+  void faultyTransformer(String header, int dataBytes, String fault) throws IOException {
+    Path model = write("model", SafetensorsFile.of(header, dataBytes));
+    CommandRun.of("infer", "--arch", "transformer", "--model", model.toString())
+        .assertRefused(fault);
   }
 
   /** 33 does not divide 500: the last batch is smaller. 1000 is more than there are. */

@@ -57,6 +57,7 @@ class StressCommandTest {
     "--pool-size 1,                                    1,  20",
     "--pool-size 3,                                    2,  20",
     "--workload matmul --size 33,                      4,  20",
+    "--workload transformer,                           4,  20",
     "--workload matmul --size 1,                       4,  20",
     "--exhaustion wait --pool-size 2,                  1,  20",
     "--exhaustion timeout --timeout 1m --pool-size 2,  1,  20",
