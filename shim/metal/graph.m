@@ -114,6 +114,11 @@ static int32_t check(const mst_graph *graph, int32_t a, int32_t b, const int32_t
   return MST_OK;
 }
 
+/* What the header describes and this shim does not do yet. */
+static int32_t fail_not_offered(const char *function) {
+  return mst_error(MST_ERROR_UNSUPPORTED, function, "the Metal shim does not offer this operation yet");
+}
+
 /* -------------------------------------------------------------------------------------------------------- nodes --- */
 
 int32_t mst_graph_input(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, int32_t *out_node) {
@@ -121,7 +126,8 @@ int32_t mst_graph_input(mst_graph *graph, int32_t dtype, const int64_t *dims, in
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no graph or no out-parameter");
   }
   if (dtype != MST_F32) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown dtype %d", dtype);
+    return dtype == MST_F16 ? fail_not_offered(__func__)
+                            : MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown dtype %d", dtype);
   }
   if (rank < 0 || rank > MST_MAX_RANK || (rank > 0 && dims == NULL)) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "rank %d is not 0 to %d, or there are no dims", rank, MST_MAX_RANK);
@@ -142,6 +148,9 @@ int32_t mst_graph_matmul(mst_graph *graph, int32_t a, int32_t b, uint32_t flags,
   int32_t status = check(graph, a, b, out_node, __func__);
   if (status != MST_OK) {
     return status;
+  }
+  if ((flags & MST_MATMUL_TRANSPOSE_A) != 0) {
+    return fail_not_offered(__func__);
   }
   if ((flags & ~(uint32_t)MST_MATMUL_TRANSPOSE_B) != 0) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown flags 0x%x", flags);
@@ -227,4 +236,84 @@ int32_t mst_graph_output(mst_graph *graph, int32_t node) {
   graph->outputs[graph->output_count++] = node;
   graph->nodes[node].output = true;
   return MST_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------- not yet -------- */
+
+int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data,
+                           uint64_t bytes, int32_t *out_node) {
+  (void)graph, (void)dtype, (void)dims, (void)rank, (void)data, (void)bytes, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node) {
+  (void)graph, (void)a, (void)dtype, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_subtract(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node) {
+  (void)graph, (void)a, (void)b, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_multiply(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node) {
+  (void)graph, (void)a, (void)b, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_divide(mst_graph *graph, int32_t a, int32_t b, int32_t *out_node) {
+  (void)graph, (void)a, (void)b, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_sigmoid(mst_graph *graph, int32_t a, int32_t *out_node) {
+  (void)graph, (void)a, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_tanh(mst_graph *graph, int32_t a, int32_t *out_node) {
+  (void)graph, (void)a, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_gelu(mst_graph *graph, int32_t a, uint32_t flags, int32_t *out_node) {
+  (void)graph, (void)a, (void)flags, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_softmax(mst_graph *graph, int32_t a, int32_t *out_node) {
+  (void)graph, (void)a, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_layer_norm(mst_graph *graph, int32_t a, int32_t gamma, int32_t beta, float eps, int32_t *out_node) {
+  (void)graph, (void)a, (void)gamma, (void)beta, (void)eps, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_mean(mst_graph *graph, int32_t a, const int32_t *axes, int32_t count, uint32_t flags,
+                       int32_t *out_node) {
+  (void)graph, (void)a, (void)axes, (void)count, (void)flags, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_reshape(mst_graph *graph, int32_t a, const int64_t *dims, int32_t rank, int32_t *out_node) {
+  (void)graph, (void)a, (void)dims, (void)rank, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_transpose(mst_graph *graph, int32_t a, const int32_t *permutation, int32_t count, int32_t *out_node) {
+  (void)graph, (void)a, (void)permutation, (void)count, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_concat(mst_graph *graph, const int32_t *nodes, int32_t count, int32_t axis, int32_t *out_node) {
+  (void)graph, (void)nodes, (void)count, (void)axis, (void)out_node;
+  return fail_not_offered(__func__);
+}
+
+int32_t mst_graph_slice(mst_graph *graph, int32_t a, const int64_t *starts, const int64_t *ends, int32_t count,
+                        int32_t *out_node) {
+  (void)graph, (void)a, (void)starts, (void)ends, (void)count, (void)out_node;
+  return fail_not_offered(__func__);
 }
