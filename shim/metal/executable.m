@@ -58,6 +58,8 @@ static MPSGraphTensor *add_node(MPSGraph *graph, const mst_node *nodes, const ms
   switch (node->kind) {
     case MST_NODE_INPUT:
       return [graph placeholderWithShape:mst_shape_of(node) dataType:MPSDataTypeFloat32 name:nil];
+    case MST_NODE_CONSTANT:
+      return [graph constantWithData:(NSData *)node->data shape:mst_shape_of(node) dataType:MPSDataTypeFloat32];
     case MST_NODE_MATMUL:
       return mst_matmul_add(graph, nodes, node, [tensors objectAtIndex:(NSUInteger)node->a],
                             [tensors objectAtIndex:(NSUInteger)node->b]);
@@ -286,6 +288,11 @@ void mst_executable_release(mst_executable *executable) {
     next = each->next_of_executable;
     free_instance(each);
   }
+  @autoreleasepool {
+    for (int32_t i = 0; executable->nodes != NULL && i < executable->node_count; i++) {
+      [(NSData *)executable->nodes[i].data release];
+    }
+  }
   free(executable->nodes);
   free(executable->arguments);
   executable->tag = MST_TAG_ENDED;
@@ -330,12 +337,15 @@ static bool describe(mst_executable *executable, const mst_graph *graph) {
   executable->node_count = graph->node_count;
   executable->input_count = (uint32_t)graph->input_count;
   executable->argument_count = (uint32_t)(graph->input_count + graph->output_count);
-  executable->nodes = malloc((size_t)graph->node_count * sizeof(mst_node));
+  executable->nodes = calloc((size_t)graph->node_count, sizeof(mst_node));
   executable->arguments = malloc(executable->argument_count * sizeof(int32_t));
   if (executable->nodes == NULL || executable->arguments == NULL) {
     return false;
   }
   memcpy(executable->nodes, graph->nodes, (size_t)graph->node_count * sizeof(mst_node));
+  for (int32_t i = 0; i < executable->node_count; i++) {
+    [(NSData *)executable->nodes[i].data retain];
+  }
   uint32_t argument = 0;
   int32_t product = -1;
   for (int32_t i = 0; i < graph->node_count; i++) {

@@ -10,7 +10,7 @@
 
 #include "mst.h"
 
-enum mst_node_kind { MST_NODE_INPUT, MST_NODE_MATMUL, MST_NODE_ADD, MST_NODE_RELU };
+enum mst_node_kind { MST_NODE_INPUT, MST_NODE_CONSTANT, MST_NODE_MATMUL, MST_NODE_ADD, MST_NODE_RELU };
 
 typedef struct mst_node {
   uint8_t kind;
@@ -21,6 +21,7 @@ typedef struct mst_node {
   int64_t elements;
   int32_t a; /* operands: nodes with lower ids */
   int32_t b;
+  void *data; /* constant: an NSData, which graph and executables retain */
 } mst_node;
 
 struct mst_graph {

@@ -37,6 +37,11 @@ int32_t mst_graph_destroy(mst_graph *graph) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a graph");
   }
   mst_device *device = graph->device;
+  @autoreleasepool {
+    for (int32_t i = 0; i < graph->node_count; i++) {
+      [(NSData *)graph->nodes[i].data release];
+    }
+  }
   free(graph->nodes);
   free(graph->outputs);
   graph->tag = MST_TAG_ENDED;
@@ -121,27 +126,63 @@ static int32_t fail_not_offered(const char *function) {
 
 /* -------------------------------------------------------------------------------------------------------- nodes --- */
 
-int32_t mst_graph_input(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, int32_t *out_node) {
+/* Begins a node of a kind that brings its own shape. */
+static int32_t begin_node(const mst_graph *graph, uint8_t kind, int32_t dtype, const int64_t *dims, int32_t rank,
+                          const int32_t *out_node, const char *function, mst_node *node) {
   if (!mst_is(graph, MST_TAG_GRAPH) || out_node == NULL) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no graph or no out-parameter");
+    return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "no graph or no out-parameter");
   }
   if (dtype != MST_F32) {
-    return dtype == MST_F16 ? fail_not_offered(__func__)
-                            : MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown dtype %d", dtype);
+    return dtype == MST_F16 ? fail_not_offered(function)
+                            : mst_error(MST_ERROR_INVALID_ARGUMENT, function, "unknown dtype %d", dtype);
   }
   if (rank < 0 || rank > MST_MAX_RANK || (rank > 0 && dims == NULL)) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "rank %d is not 0 to %d, or there are no dims", rank, MST_MAX_RANK);
+    return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "rank %d is not 0 to %d, or there are no dims", rank,
+                     MST_MAX_RANK);
   }
-  mst_node node = {.kind = MST_NODE_INPUT, .rank = rank, .a = -1, .b = -1};
+  *node = (mst_node){.kind = kind, .rank = rank, .a = -1, .b = -1};
   for (int32_t i = 0; i < rank; i++) {
     if (dims[i] <= 0) {
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "dimension %d is %lld", i, (long long)dims[i]);
+      return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "dimension %d is %lld", i, (long long)dims[i]);
     }
-    node.dims[i] = dims[i];
+    node->dims[i] = dims[i];
   }
-  int32_t status = append(graph, &node, __func__, out_node);
+  return MST_OK;
+}
+
+int32_t mst_graph_input(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, int32_t *out_node) {
+  mst_node node;
+  int32_t status = begin_node(graph, MST_NODE_INPUT, dtype, dims, rank, out_node, __func__, &node);
+  if (status != MST_OK) {
+    return status;
+  }
+  status = append(graph, &node, __func__, out_node);
   graph->input_count += status == MST_OK;
   return status;
+}
+
+int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data,
+                           uint64_t bytes, int32_t *out_node) {
+  @autoreleasepool {
+    mst_node node;
+    int32_t status = begin_node(graph, MST_NODE_CONSTANT, dtype, dims, rank, out_node, __func__, &node);
+    if (status != MST_OK) {
+      return status;
+    }
+    if (data == NULL || !count_elements(&node) || bytes != (uint64_t)node.elements * sizeof(float)) {
+      char shape[SHAPE_TEXT];
+      describe(&node, shape);
+      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "%llu bytes are not a tensor of shape %s, or there is no data",
+                      (unsigned long long)bytes, shape);
+    }
+    NSData *elements = [[NSData alloc] initWithBytes:data length:(NSUInteger)bytes];
+    node.data = elements;
+    status = append(graph, &node, __func__, out_node);
+    if (status != MST_OK) {
+      [elements release];
+    }
+    return status;
+  }
 }
 
 int32_t mst_graph_matmul(mst_graph *graph, int32_t a, int32_t b, uint32_t flags, int32_t *out_node) {
@@ -174,6 +215,7 @@ int32_t mst_graph_matmul(mst_graph *graph, int32_t a, int32_t b, uint32_t flags,
   }
   mst_node node = *left;
   node.kind = MST_NODE_MATMUL;
+  node.data = NULL;
   node.output = false;
   node.transpose_b = transpose_b;
   node.dims[node.rank - 1] = right_n;
@@ -208,6 +250,7 @@ int32_t mst_graph_relu(mst_graph *graph, int32_t a, int32_t *out_node) {
   }
   mst_node node = graph->nodes[a];
   node.kind = MST_NODE_RELU;
+  node.data = NULL;
   node.output = false;
   node.a = a;
   node.b = -1;
@@ -221,8 +264,9 @@ int32_t mst_graph_output(mst_graph *graph, int32_t node) {
   if (node < 0 || node >= graph->node_count) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the graph has no node %d", node);
   }
-  if (graph->nodes[node].kind == MST_NODE_INPUT || graph->nodes[node].output) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "node %d is an input, or an output already", node);
+  if (graph->nodes[node].kind == MST_NODE_INPUT || graph->nodes[node].kind == MST_NODE_CONSTANT ||
+      graph->nodes[node].output) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "node %d is an input or a constant, or an output already", node);
   }
   if (graph->output_count == graph->output_capacity) {
     int32_t capacity = graph->output_capacity == 0 ? 4 : graph->output_capacity * 2;
@@ -239,12 +283,6 @@ int32_t mst_graph_output(mst_graph *graph, int32_t node) {
 }
 
 /* ------------------------------------------------------------------------------------------------- not yet -------- */
-
-int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims, int32_t rank, const void *data,
-                           uint64_t bytes, int32_t *out_node) {
-  (void)graph, (void)dtype, (void)dims, (void)rank, (void)data, (void)bytes, (void)out_node;
-  return fail_not_offered(__func__);
-}
 
 int32_t mst_graph_cast(mst_graph *graph, int32_t a, int32_t dtype, int32_t *out_node) {
   (void)graph, (void)a, (void)dtype, (void)out_node;

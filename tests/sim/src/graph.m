@@ -36,7 +36,8 @@ struct sim_node {
   NSUInteger sizes[SIM_MAX_RANK];
   int *operands;
   int operand_count;
-  float scalar;       /* CONSTANT */
+  float scalar;       /* CONSTANT without data */
+  NSData *data;       /* CONSTANT with data, retained */
   NSUInteger first;   /* TRANSPOSE, SLICE and CONCAT: the dimension */
   NSUInteger second;  /* TRANSPOSE */
   NSUInteger start;   /* SLICE */
@@ -82,13 +83,16 @@ static struct sim_node *copy_nodes(const struct sim_node *nodes, int count) {
   for (int i = 0; i < count; i++) {
     copy[i].operands = malloc((size_t)(nodes[i].operand_count + 1) * sizeof(int));
     memcpy(copy[i].operands, nodes[i].operands, (size_t)nodes[i].operand_count * sizeof(int));
+    [copy[i].data retain];
   }
   return copy;
 }
 
 static void free_nodes(struct sim_node *nodes, int count) {
-  for (int i = 0; i < count; i++)
+  for (int i = 0; i < count; i++) {
     free(nodes[i].operands);
+    [nodes[i].data release];
+  }
   free(nodes);
 }
 
@@ -185,7 +189,7 @@ static void run_node(const struct sim_node *nodes, int index, float **values) {
       sim_stop("a placeholder is not fed");
     case SIM_CONSTANT:
       for (size_t i = 0; i < count; i++)
-        y[i] = node->scalar;
+        y[i] = node->data != nil ? ((const float *)[node->data bytes])[i] : node->scalar;
       break;
     case SIM_MATMUL:
       run_matmul(nodes, node, values, y);
@@ -533,6 +537,16 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   if (shape == nil)
     sim_stop("the simulation knows placeholders with a shape only");
   set_shape(&node, shape, "a placeholder");
+  return [self add:node operands:nil];
+}
+
+- (MPSGraphTensor *)constantWithData:(NSData *)data shape:(MPSShape *)shape dataType:(MPSDataType)dataType {
+  struct sim_node node = {.operation = SIM_CONSTANT};
+  check_type(dataType, "a constant");
+  set_shape(&node, shape, "a constant");
+  if ([data length] != elements(&node) * sizeof(float))
+    sim_stop("a constant whose data is not as long as its shape says");
+  node.data = [data copy];
   return [self add:node operands:nil];
 }
 

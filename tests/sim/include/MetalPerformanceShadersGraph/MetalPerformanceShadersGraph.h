@@ -105,6 +105,7 @@ typedef NS_ENUM(NSUInteger, MPSGraphOptimization) {
 @property(atomic, readwrite) MPSGraphOptions options;
 @property(nonatomic, readonly) NSArray *placeholderTensors;
 - (MPSGraphTensor *)placeholderWithShape:(MPSShape *)shape dataType:(MPSDataType)dataType name:(NSString *)name;
+- (MPSGraphTensor *)constantWithData:(NSData *)data shape:(MPSShape *)shape dataType:(MPSDataType)dataType;
 - (MPSGraphTensor *)constantWithScalar:(double)scalar shape:(MPSShape *)shape dataType:(MPSDataType)dataType;
 - (MPSGraphTensor *)matrixMultiplicationWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
                                           secondaryTensor:(MPSGraphTensor *)secondaryTensor
