@@ -50,8 +50,8 @@ class Ledger {
    * One stream's part. Its methods are called under the monitor that was given to the constructor.
    */
   static final class Page {
-    private final Object monitor;
-    private final long[] room = new long[FIGURES];
+    final Object monitor;
+    final long[] room = new long[FIGURES];
     private final long[] in = new long[FIGURES];
     private final long[] out = new long[FIGURES];
 
@@ -95,7 +95,7 @@ class Ledger {
     }
   }
 
-  private final List<Page> pages = new ArrayList<>();
+  final List<Page> pages = new ArrayList<>();
   private final long[] budget = new long[FIGURES];
   private final long[] zeroIn = new long[FIGURES];
   private final long[] zeroOut = new long[FIGURES];

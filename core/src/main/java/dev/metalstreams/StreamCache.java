@@ -23,7 +23,12 @@ class StreamCache {
   private final Ledger.Page page;
   private final Leaks leaks;
 
+  /** By size class; null for a class that has never been used. */
   private final @Nullable BlockList[] free = new BlockList[SizeClasses.COUNT];
+
+  /** Those of {@code free} that there are: few, as a rule. */
+  private final List<BlockList> lists = new ArrayList<>();
+
   private final BlockList inUse = new BlockList();
   private final BlockList pending = new BlockList();
   private int handedOut;
@@ -133,6 +138,7 @@ class StreamCache {
     if (list == null) {
       list = new BlockList();
       free[block.sizeClass] = list;
+      lists.add(list);
     }
     block.state = Block.State.CACHED;
     list.add(block);
@@ -148,6 +154,14 @@ class StreamCache {
   /** A block that others still use is kept in sight. */
   void hold(BlockList list, Block block) {
     list.add(block);
+  }
+
+  /**
+   * Whether a free list of this cache has a block that was seen some time ago. Nothing else of the
+   * block says so: it may be with another user or stream, or on the way, by now.
+   */
+  boolean has(BlockList list, Block block) {
+    return block.list == list;
   }
 
   // ---- off the fast path
@@ -193,8 +207,8 @@ class StreamCache {
       if (first != null) {
         return first.uses;
       }
-      for (BlockList list : free) {
-        for (Block block = list == null ? null : list.oldest(); block != null; block = block.next) {
+      for (BlockList list : lists) {
+        for (Block block = list.oldest(); block != null; block = block.next) {
           if (!allocator.unused(block.uses)) {
             return block.uses;
           }
@@ -227,8 +241,8 @@ class StreamCache {
   /** The free blocks that no work uses, left where they are. */
   final void idle(List<Idle> into) {
     synchronized (this) {
-      for (BlockList list : free) {
-        for (Block block = list == null ? null : list.oldest(); block != null; block = block.next) {
+      for (BlockList list : lists) {
+        for (Block block = list.oldest(); block != null; block = block.next) {
           if (allocator.unused(block.uses)) {
             into.add(new Idle(block, block.stamp));
           }
@@ -241,9 +255,7 @@ class StreamCache {
   final boolean takeOut(Block block) {
     synchronized (this) {
       BlockList list = free[block.sizeClass];
-      // Nothing else of the block may be looked at before it is known to be in a list of this
-      // cache: it may be another stream's by now.
-      if (list == null || block.list != list || !allocator.unused(block.uses)) {
+      if (list == null || !has(list, block) || !allocator.unused(block.uses)) {
         return false;
       }
       list.remove(block);
@@ -268,9 +280,9 @@ class StreamCache {
     synchronized (this) {
       ended = true;
       List<Block> out = new ArrayList<>(reclaim());
-      for (BlockList list : free) {
-        Block block = list == null ? null : list.oldest();
-        while (block != null && list != null) {
+      for (BlockList list : lists) {
+        Block block = list.oldest();
+        while (block != null) {
           list.remove(block);
           block.state = Block.State.TAKEN;
           out.add(block);
@@ -300,10 +312,8 @@ class StreamCache {
     synchronized (this) {
       describe(inUse, into);
       describe(pending, into);
-      for (BlockList list : free) {
-        if (list != null) {
-          describe(list, into);
-        }
+      for (BlockList list : lists) {
+        describe(list, into);
       }
     }
   }

@@ -9,7 +9,9 @@ import dev.metalstreams.MemoryModel.Violation;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
+import java.util.logging.Logger;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
@@ -35,6 +37,11 @@ class MemoryModelTest {
           new Setup(TIGHT, StealPolicy.WAIT, MemoryMode.CACHED, true),
           new Setup(TIGHT, StealPolicy.NEVER, MemoryMode.CACHED, true),
           new Setup(TIGHT, StealPolicy.COMPLETE, MemoryMode.NO_CACHE, true));
+
+  @BeforeAll
+  static void doNotTellOfBuffersLeftOpen() {
+    Logger.getLogger("dev.metalstreams").setUseParentHandlers(false);
+  }
 
   static List<Arguments> runs() {
     List<Arguments> runs = new ArrayList<>();

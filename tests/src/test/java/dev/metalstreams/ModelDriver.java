@@ -24,7 +24,7 @@ import org.jspecify.annotations.Nullable;
  * drawn at random, in {@link #advance} and in waits; a command buffer ends in a step of its own.
  *
  * <p>It knows which operation may still touch which bytes, and tells its {@link Watcher} of every
- * operation when it runs. For one thread.
+ * operation when it runs. Thread-safe; the watcher is called with the device locked.
  */
 final class ModelDriver implements Driver {
   private static final int MAX_IN_FLIGHT = 64;
@@ -162,7 +162,7 @@ final class ModelDriver implements Driver {
   // ---- what the test does and sees
 
   /** One step of one queue, drawn at random; false if none can make one. */
-  boolean advance() {
+  synchronized boolean advance() {
     int start = queues.isEmpty() ? 0 : random.nextInt(queues.size());
     for (int i = 0; i < queues.size(); i++) {
       Queue queue = queues.get((start + i) % queues.size());
@@ -199,7 +199,7 @@ final class ModelDriver implements Driver {
    *
    * @param toldAt the last value queued when the core was told of it
    */
-  void useUnseen(Buffer buffer, long tenant, long queueId, long toldAt) {
+  synchronized void useUnseen(Buffer buffer, long tenant, long queueId, long toldAt) {
     Queue queue = byId(queueId);
     Commands last = queue.open != null ? queue.open : queue.pending.peekLast();
     if (last != null) {
@@ -207,7 +207,7 @@ final class ModelDriver implements Driver {
     }
   }
 
-  Queue byId(long queueId) {
+  synchronized Queue byId(long queueId) {
     for (Queue queue : queues) {
       if (queue.id == queueId) {
         return queue;
@@ -216,7 +216,7 @@ final class ModelDriver implements Driver {
     throw new IllegalArgumentException("no queue " + queueId);
   }
 
-  Buffer buffer(long handle) {
+  synchronized Buffer buffer(long handle) {
     Buffer buffer = buffers.get(handle);
     if (buffer == null) {
       throw new DriverException(Status.INVALID_ARGUMENT, "no buffer " + handle);
@@ -225,33 +225,33 @@ final class ModelDriver implements Driver {
   }
 
   /** Bytes of all buffers. */
-  long allocated() {
+  synchronized long allocated() {
     return allocated;
   }
 
   /** From now on the device keeps so many bytes for others, as compiled graphs do. */
-  void hold(long bytes) {
+  synchronized void hold(long bytes) {
     heldByOthers = bytes;
   }
 
-  long heldByOthers() {
+  synchronized long heldByOthers() {
     return heldByOthers;
   }
 
   // ---- the driver
 
   @Override
-  public DeviceInfo info() {
+  public synchronized DeviceInfo info() {
     return info;
   }
 
   @Override
-  public DriverMemory memory() {
+  public synchronized DriverMemory memory() {
     return new DriverMemory(allocated + heldByOthers, buffers.size(), limit);
   }
 
   @Override
-  public long createQueue(long id, String label, int maxInFlight) {
+  public synchronized long createQueue(long id, String label, int maxInFlight) {
     queues.add(new Queue(++handles, id, maxInFlight));
     return handles;
   }
@@ -266,17 +266,17 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public long completedValue(long queue) {
+  public synchronized long completedValue(long queue) {
     return queue(queue).completed;
   }
 
   @Override
-  public long failedValue(long queue) {
+  public synchronized long failedValue(long queue) {
     return 0;
   }
 
   @Override
-  public boolean awaitValue(long queue, long value, long timeoutNanos) {
+  public synchronized boolean awaitValue(long queue, long value, long timeoutNanos) {
     Queue awaited = queue(queue);
     if (value > awaited.committed) {
       throw new DriverException(Status.INVALID_STATE, value + " is not committed");
@@ -290,22 +290,22 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public boolean canAwait() {
+  public synchronized boolean canAwait() {
     return true;
   }
 
   @Override
-  public void resetQueue(long queue) {
+  public synchronized void resetQueue(long queue) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public void destroyQueue(long queue) {
+  public synchronized void destroyQueue(long queue) {
     queues.remove(queue(queue));
   }
 
   @Override
-  public void begin(long queue, long value) {
+  public synchronized void begin(long queue, long value) {
     Queue on = queue(queue);
     if (on.open != null || value != on.committed + 1 || on.pending.size() >= on.maxInFlight) {
       throw new DriverException(Status.INVALID_STATE, "begin of " + value);
@@ -322,7 +322,7 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public void commit(long queue, long value, int flags) {
+  public synchronized void commit(long queue, long value, int flags) {
     Queue on = queue(queue);
     on.pending.addLast(open(on, value));
     on.open = null;
@@ -330,12 +330,13 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public void discard(long queue, long value) {
+  public synchronized void discard(long queue, long value) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public void encodeWait(long queue, long value, long awaitedQueue, long awaitedValue) {
+  public synchronized void encodeWait(
+      long queue, long value, long awaitedQueue, long awaitedValue) {
     Queue awaited = queue(awaitedQueue);
     if (awaitedValue > awaited.committed) {
       throw new DriverException(Status.INVALID_STATE, awaitedValue + " is not committed");
@@ -345,12 +346,13 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public void encodeFill(long queue, long value, long buffer, long offset, long length, byte fill) {
+  public synchronized void encodeFill(
+      long queue, long value, long buffer, long offset, long length, byte fill) {
     use(queue, value, buffer, offset, length);
   }
 
   @Override
-  public void encodeCopy(
+  public synchronized void encodeCopy(
       long queue,
       long value,
       long source,
@@ -379,18 +381,18 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public void encodeExecutable(
+  public synchronized void encodeExecutable(
       long queue, long value, long executable, Arguments arguments, int count) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public Arguments newArguments(int capacity) {
+  public synchronized Arguments newArguments(int capacity) {
     return new Slots();
   }
 
   @Override
-  public long createBuffer(long bytes) {
+  public synchronized long createBuffer(long bytes) {
     if (bytes <= 0 || bytes > info.maxBufferBytes()) {
       throw new DriverException(Status.INVALID_ARGUMENT, "a buffer of " + bytes + " bytes");
     }
@@ -405,12 +407,12 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public ByteBuffer contents(long buffer, long offset, int length) {
+  public synchronized ByteBuffer contents(long buffer, long offset, int length) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public void destroyBuffer(long handle) {
+  public synchronized void destroyBuffer(long handle) {
     Buffer buffer = buffer(handle);
     watcher.destroyed(buffer);
     buffers.remove(handle);
@@ -418,17 +420,17 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public long compile(GraphSpec graph) {
+  public synchronized long compile(GraphSpec graph) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public void destroyExecutable(long executable) {
+  public synchronized void destroyExecutable(long executable) {
     throw new UnsupportedOperationException();
   }
 
   @Override
-  public int nextCompletions(CompletionSink sink, long timeoutNanos) {
+  public synchronized int nextCompletions(CompletionSink sink, long timeoutNanos) {
     int count = completions.size();
     for (int i = 0; i < count; i++) {
       Completion completion = completions.removeFirst();
@@ -438,8 +440,8 @@ final class ModelDriver implements Driver {
   }
 
   @Override
-  public void wake() {}
+  public synchronized void wake() {}
 
   @Override
-  public void close() {}
+  public synchronized void close() {}
 }
