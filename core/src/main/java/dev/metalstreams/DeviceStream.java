@@ -36,6 +36,9 @@ public final class DeviceStream {
   // Nothing waits for the device and no other stream is called while `lock` is held (LockOrder
   // checks that when asked to).
 
+  /** What a layer norm counts its rows and columns with. */
+  private static final long MAX_LAYER_NORM = 0xffff_ffffL;
+
   private final Device device;
   private final int index;
   private final long id;
@@ -223,6 +226,114 @@ public final class DeviceStream {
       throw device.translate(e, name);
     } finally {
       unlock();
+    }
+  }
+
+  /**
+   * Normalises the rows of a tensor into another one, without a graph: {@code y = (x - mean) /
+   * √(variance + eps) · gamma + beta} along the last axis, with the biased variance, taken in a
+   * second pass. On Metal this is a compute kernel, encoded as {@code metal.parallel.compute} says.
+   *
+   * @param x F32, of one axis at least, with at most 2³² - 1 rows and columns
+   * @param gamma F32 {@code [N]}, N the last extent of x
+   * @param beta F32 {@code [N]}
+   * @param eps finite, not negative
+   * @param y F32, of the shape of x; none of the other tensors
+   * @throws IllegalArgumentException if a type, shape or device or eps is wrong, or y is an input
+   * @throws IllegalStateException if a tensor is closed
+   * @throws StreamFailedException if this stream has failed
+   */
+  public void layerNorm(Tensor x, Tensor gamma, Tensor beta, float eps, Tensor y) {
+    checkLayerNorm(x, gamma, beta, eps, y);
+    int held = 0;
+    try {
+      x.buffer().acquire(device);
+      held++;
+      gamma.buffer().acquire(device);
+      held++;
+      beta.buffer().acquire(device);
+      held++;
+      y.buffer().acquire(device);
+      held++;
+      follow(x.buffer());
+      follow(gamma.buffer());
+      follow(beta.buffer());
+      follow(y.buffer());
+      encodeLayerNorm(x, gamma, beta, eps, y);
+    } finally {
+      if (held > 3) {
+        y.buffer().release();
+      }
+      if (held > 2) {
+        beta.buffer().release();
+      }
+      if (held > 1) {
+        gamma.buffer().release();
+      }
+      if (held > 0) {
+        x.buffer().release();
+      }
+    }
+  }
+
+  private void encodeLayerNorm(Tensor x, Tensor gamma, Tensor beta, float eps, Tensor y) {
+    long columns = gamma.elements();
+    long at = begin();
+    try {
+      driver.encodeLayerNorm(
+          queue,
+          at,
+          x.buffer().handle(),
+          gamma.buffer().handle(),
+          beta.buffer().handle(),
+          y.buffer().handle(),
+          x.elements() / columns,
+          columns,
+          eps);
+      encoded(
+          x.buffer().usedBy(this, at)
+              + gamma.buffer().usedBy(this, at)
+              + beta.buffer().usedBy(this, at)
+              + y.buffer().usedBy(this, at));
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
+
+  private static void checkLayerNorm(Tensor x, Tensor gamma, Tensor beta, float eps, Tensor y) {
+    Objects.requireNonNull(x, "x");
+    Objects.requireNonNull(gamma, "gamma");
+    Objects.requireNonNull(beta, "beta");
+    Objects.requireNonNull(y, "y");
+    if (!(eps >= 0) || Float.isInfinite(eps)) {
+      throw new IllegalArgumentException("eps is finite and not negative, not " + eps);
+    }
+    if (x.type() != DType.F32 || x.extents().rank() == 0) {
+      throw new IllegalArgumentException("x has F32 elements and a last axis, not " + x);
+    }
+    long columns = x.extents().extent(-1);
+    checkParameter("gamma", gamma, columns);
+    checkParameter("beta", beta, columns);
+    if (y.type() != DType.F32 || !y.extents().equals(x.extents())) {
+      throw new IllegalArgumentException(
+          "y is F32 " + x.extents() + ", not " + y.type() + " " + y.extents());
+    }
+    if (y.buffer() == x.buffer() || y.buffer() == gamma.buffer() || y.buffer() == beta.buffer()) {
+      throw new IllegalArgumentException("y is also an input");
+    }
+    if (columns > MAX_LAYER_NORM || x.elements() / columns > MAX_LAYER_NORM) {
+      throw new IllegalArgumentException(
+          "at most " + MAX_LAYER_NORM + " rows and columns, not " + x.extents());
+    }
+  }
+
+  private static void checkParameter(String name, Tensor tensor, long columns) {
+    Shape shape = tensor.extents();
+    if (tensor.type() != DType.F32 || shape.rank() != 1 || shape.extent(0) != columns) {
+      throw new IllegalArgumentException(
+          name + " is F32 [" + columns + "], not " + tensor.type() + " " + shape);
     }
   }
 

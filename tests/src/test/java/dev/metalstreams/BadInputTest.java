@@ -79,6 +79,7 @@ class BadInputTest extends CoreTest {
     rowsAndAxes();
     attention();
     executables();
+    layerNorm();
   }
 
   private void device() {
@@ -594,6 +595,41 @@ class BadInputTest extends CoreTest {
     bad("Tensor.write(float[])", ARGUMENT, "[2, 3]", () -> x.write(new float[5]));
     bad("Tensor.write(float[])", ARGUMENT, "[2, 3]", () -> x.write(new float[7]));
     bad("Tensor.write(float[])", STATE, "closed", () -> closed.write(new float[6]));
+  }
+
+  private void layerNorm() {
+    String norm = "DeviceStream.layerNorm(Tensor,Tensor,Tensor,float,Tensor)";
+    Tensor row = device.tensor(new float[3], 3);
+    Tensor out = device.empty(DType.F32, 2, 3);
+    Tensor half = device.empty(DType.F16, 2, 3);
+    Tensor halfRow = device.empty(DType.F16, 3);
+    Tensor out3 = device.empty(DType.F32, 3);
+    Tensor number = device.tensor(new float[1]);
+    Tensor closed = device.empty(DType.F32, 2, 3);
+    closed.close();
+    Tensor closedRow = device.empty(DType.F32, 3);
+    closedRow.close();
+    bad(norm, NULL, "x", () -> stream.layerNorm(null, row, row, 0, out));
+    bad(norm, NULL, "gamma", () -> stream.layerNorm(x, null, row, 0, out));
+    bad(norm, NULL, "beta", () -> stream.layerNorm(x, row, null, 0, out));
+    bad(norm, NULL, "y", () -> stream.layerNorm(x, row, row, 0, null));
+    for (float eps : new float[] {-1, Float.NaN, Float.POSITIVE_INFINITY}) {
+      bad(norm, ARGUMENT, "" + eps, () -> stream.layerNorm(x, row, row, eps, out));
+    }
+    bad(norm, ARGUMENT, "F16", () -> stream.layerNorm(half, row, row, 0, out));
+    bad(norm, ARGUMENT, "F16", () -> stream.layerNorm(x, halfRow, row, 0, out));
+    bad(norm, ARGUMENT, "F16", () -> stream.layerNorm(x, row, row, 0, half));
+    bad(norm, ARGUMENT, "last axis", () -> stream.layerNorm(number, row, row, 0, number));
+    bad(norm, ARGUMENT, "gamma is F32 [3], not", () -> stream.layerNorm(x, b, row, 0, out));
+    bad(norm, ARGUMENT, "beta is F32 [3], not", () -> stream.layerNorm(x, row, x, 0, out));
+    bad(norm, ARGUMENT, "y is F32 [2, 3], not", () -> stream.layerNorm(x, row, row, 0, y));
+    bad(norm, ARGUMENT, "y is also", () -> stream.layerNorm(x, row, row, 0, x));
+    bad(norm, ARGUMENT, "y is also", () -> stream.layerNorm(row, out3, row, 0, out3));
+    bad(norm, STATE, "closed", () -> stream.layerNorm(closed, row, row, 0, out));
+    bad(norm, STATE, "closed", () -> stream.layerNorm(x, row, closedRow, 0, out));
+    bad(norm, STATE, "closed", () -> stream.layerNorm(x, row, row, 0, closed));
+    bad(norm, ARGUMENT, "device", () -> stream.layerNorm(foreignTensor, row, row, 0, out));
+    bad(norm, ARGUMENT, "device", () -> stream.layerNorm(x, row, row, 0, foreignTensor));
   }
 
   private void tensors(String method, Consumer<Tensor[]> run, Tensor closed) {

@@ -344,6 +344,48 @@ class DeviceStreamTest extends CoreTest {
     stream.synchronize(Duration.ofSeconds(Long.MAX_VALUE));
   }
 
+  // ---- layer norm
+
+  @Test
+  void normalisesInTheOrderOfTheStream() {
+    Script script = Script.manual();
+    Device device = open(script);
+    DeviceStream stream = device.streams().current();
+    Tensor x = device.tensor(new float[] {1, 3, 10, 30}, 2, 2);
+    Tensor gamma = device.tensor(new float[] {1, 2}, 2);
+    Tensor beta = device.tensor(new float[] {0, 1}, 2);
+    try (Tensor y = device.empty(DType.F32, 2, 2);
+        Tensor again = device.empty(DType.F32, 2, 2)) {
+      stream.layerNorm(x, gamma, beta, 0, y);
+      stream.layerNorm(y, gamma, beta, 0, again);
+      for (Tensor early : List.of(x, gamma, beta)) {
+        early.close(); // the work keeps their memory
+      }
+      stream.flush();
+      script.runAll();
+      assertThat(y.toFloats()).containsExactly(-1, 3, -1, 3);
+      assertThat(again.toFloats()).containsExactly(-1, 3, -1, 3);
+    }
+    assertThat(device.memory().stats().active()).isZero();
+  }
+
+  @Test
+  void aLayerNormThatIsRefusedLosesNothing() {
+    Script script = Script.immediate();
+    Device device = open(script);
+    DeviceStream stream = device.streams().current();
+    try (Tensor row = device.tensor(new float[] {2, 4}, 2);
+        Tensor y = device.empty(DType.F32, 2)) {
+      script.refuse("encodeLayerNorm", 1, Status.INTERNAL);
+      assertThatExceptionOfType(MetalStreamsException.class)
+          .isThrownBy(() -> stream.layerNorm(row, row, row, 0, y))
+          .withMessageContaining("stream 0");
+      stream.layerNorm(row, row, row, 0, y);
+      assertThat(y.toFloats()).containsExactly(0, 8);
+    }
+    assertThat(device.memory().stats().active()).isZero();
+  }
+
   // ---- refusals of the driver
 
   @ParameterizedTest

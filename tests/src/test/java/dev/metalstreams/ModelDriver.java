@@ -387,6 +387,20 @@ final class ModelDriver implements Driver {
   }
 
   @Override
+  public synchronized void encodeLayerNorm(
+      long queue,
+      long value,
+      long x,
+      long gamma,
+      long beta,
+      long y,
+      long rows,
+      long columns,
+      float eps) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
   public synchronized Arguments newArguments(int capacity) {
     return new Slots();
   }

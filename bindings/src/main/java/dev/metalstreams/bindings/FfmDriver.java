@@ -238,6 +238,30 @@ final class FfmDriver implements Driver {
   }
 
   @Override
+  public void encodeLayerNorm(
+      long queue,
+      long value,
+      long x,
+      long gamma,
+      long beta,
+      long y,
+      long rows,
+      long columns,
+      float eps) {
+    NativeCalls.check(
+        mst_h.mst_encode_layer_norm(
+            NativeCalls.handle(queue),
+            value,
+            NativeCalls.handle(x),
+            NativeCalls.handle(gamma),
+            NativeCalls.handle(beta),
+            NativeCalls.handle(y),
+            rows,
+            columns,
+            eps));
+  }
+
+  @Override
   public Arguments newArguments(int capacity) {
     return new NativeArguments(capacity);
   }

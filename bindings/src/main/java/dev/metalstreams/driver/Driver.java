@@ -127,6 +127,21 @@ public interface Driver extends AutoCloseable {
   void encodeExecutable(long queue, long value, long executable, Arguments arguments, int count);
 
   /**
+   * Normalises {@code rows} rows of {@code columns} F32 elements of x into y, which is none of the
+   * other buffers.
+   */
+  void encodeLayerNorm(
+      long queue,
+      long value,
+      long x,
+      long gamma,
+      long beta,
+      long y,
+      long rows,
+      long columns,
+      float eps);
+
+  /**
    * Makes argument slots. They live as long as they are reachable, and are used by one thread at a
    * time.
    */

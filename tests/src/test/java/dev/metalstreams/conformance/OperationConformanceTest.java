@@ -143,6 +143,69 @@ class OperationConformanceTest extends DriverConformance {
         .containsExactly(expected, within(1e-4f));
   }
 
+  @ParameterizedTest
+  @MethodSource("rowLengths")
+  void layerNormWithoutAGraph(int columns) {
+    int rows = 3;
+    Nodes g = new Nodes();
+    int x = g.input(rows, columns);
+    GraphSpec graph = g.output(g.layerNorm(x, g.input(columns), g.input(columns), 1e-9f)).spec();
+    Random random = new Random(6);
+    float[] values = new float[rows * columns];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = 100 + 0.001f * (float) random.nextGaussian();
+    }
+    float[] gamma = values(columns, random);
+    float[] beta = values(columns, random);
+    long[] buffers = {
+      rig.floats(values), rig.floats(gamma), rig.floats(beta), rig.floats(new float[values.length])
+    };
+    Rig.Queue queue = rig.queue();
+    queue.submit(value -> encodeLayerNorm(queue, value, buffers, rows, columns, 1e-9f));
+    queue.finish();
+    assertThat(queue.failed()).isZero();
+    assertThat(rig.readFloats(buffers[3], values.length))
+        .containsExactly(Reference.evaluate(graph, values, gamma, beta), within(1e-4f));
+  }
+
+  private void encodeLayerNorm(
+      Rig.Queue queue, long value, long[] buffers, long rows, long columns, float eps) {
+    driver.encodeLayerNorm(
+        queue.handle, value, buffers[0], buffers[1], buffers[2], buffers[3], rows, columns, eps);
+  }
+
+  @Test
+  void layerNormWithoutAGraphRefusesWhatDoesNotFit() {
+    long x = rig.floats(new float[6]);
+    long row = rig.floats(1, 1, 1);
+    long y = rig.floats(new float[6]);
+    long[] good = {x, row, row, y};
+    Rig.Queue queue = rig.queue();
+    long value = queue.begin();
+    for (long[] size :
+        new long[][] {
+          {0, 3}, {2, 0}, {-1, 3}, {3, 3}, {2, 4}, {1L << 32, 3}, {1L << 31, 1L << 31}
+        }) {
+      refused(
+          Status.INVALID_ARGUMENT,
+          () -> encodeLayerNorm(queue, value, good, size[0], size[1], 1e-5f));
+    }
+    for (float eps : new float[] {-1, NAN, INF}) {
+      refused(Status.INVALID_ARGUMENT, () -> encodeLayerNorm(queue, value, good, 2, 3, eps));
+    }
+    for (long[] wrong :
+        new long[][] {{x, row, row, x}, {row, x, row, x}, {0, row, row, y}, {x, row, row, 0}}) {
+      refused(Status.INVALID_ARGUMENT, () -> encodeLayerNorm(queue, value, wrong, 2, 3, 0));
+    }
+    encodeLayerNorm(queue, value, good, 2, 3, 1);
+    queue.commit();
+    queue.finish();
+    assertThat(rig.readFloats(y, 6)).containsOnly(1);
+    for (long buffer : new long[] {x, row, y}) {
+      driver.destroyBuffer(buffer); // none is held by a refused one
+    }
+  }
+
   static Stream<Integer> rowLengths() {
     return Stream.of(1, 2, 7, 8, 16, 33, 64, 257);
   }

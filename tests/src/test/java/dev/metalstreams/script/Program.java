@@ -68,6 +68,19 @@ final class Program {
     return new Program(graph, shapes, types, List.copyOf(inputs));
   }
 
+  /** The layer norm that needs no graph. */
+  static Program layerNorm(long rows, long columns, float eps) {
+    NodeSpec row = new NodeSpec.Input(ElementType.F32, List.of(columns));
+    return compile(
+        new GraphSpec(
+            List.of(
+                new NodeSpec.Input(ElementType.F32, List.of(rows, columns)),
+                row,
+                row,
+                new NodeSpec.LayerNorm(0, 1, 2, eps)),
+            List.of(3)));
+  }
+
   private static List<Integer> operands(NodeSpec node) {
     if (node instanceof NodeSpec.Cast cast) {
       return List.of(cast.a());

@@ -508,18 +508,41 @@ final class ScriptedDriver implements Driver {
                 Status.INVALID_ARGUMENT,
                 count + " arguments, but the executable takes " + program.argumentCount());
           }
-          commands.operations.add(new Operation.Execute(program, check(program, slots)));
+          commands.operations.add(new Operation.Execute(program, check(program, slots.buffers)));
           for (int i = 0; i < count; i++) {
             commands.use(buffer(slots.buffers[i]));
           }
         });
   }
 
-  private List<ScriptedBuffer> check(Program program, Slots slots) {
+  @Override
+  public void encodeLayerNorm(
+      long queue,
+      long value,
+      long x,
+      long gamma,
+      long beta,
+      long y,
+      long rows,
+      long columns,
+      float eps) {
+    serialised(
+        "encodeLayerNorm",
+        queue,
+        target -> {
+          CommandBuffer commands = openCommands(target, value);
+          Program program = Program.layerNorm(rows, columns, eps);
+          List<ScriptedBuffer> given = check(program, x, gamma, beta, y);
+          commands.operations.add(new Operation.Execute(program, given));
+          given.forEach(commands::use);
+        });
+  }
+
+  private List<ScriptedBuffer> check(Program program, long... buffers) {
     List<ScriptedBuffer> given = new ArrayList<>();
     Map<Long, Integer> slotOf = new HashMap<>();
     for (int slot = 0; slot < program.argumentCount(); slot++) {
-      ScriptedBuffer memory = buffer(slots.buffers[slot]);
+      ScriptedBuffer memory = buffer(buffers[slot]);
       if (memory.bytes < program.argumentBytes(slot)) {
         throw refused(
             Status.INVALID_ARGUMENT,
