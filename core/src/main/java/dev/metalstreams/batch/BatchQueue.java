@@ -5,7 +5,9 @@ import dev.metalstreams.DeviceStream;
 import dev.metalstreams.Exhaustion;
 import dev.metalstreams.Lease;
 import dev.metalstreams.MetalStreamsException;
+import dev.metalstreams.WaitInterruptedException;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -56,8 +58,11 @@ public class BatchQueue<I, O> implements AutoCloseable {
   // after `closing` is set, no request
   //    comes, and the workers, who end only when they see `closing` and an empty line, leave none
   // behind;
-  //  - a request is in the line, or in `serving`, or ended. Who takes it out of the line puts it
-  // into `serving` first.
+  //  - a request is in the line, or in a batch of `serving`, or ended: it goes from one to the
+  // other
+  // in one critical section;
+  //  - if a batch is due before an idle worker looks by itself, a worker has been signalled, or is
+  // not idle. A request that brings nothing forward wakes nobody.
   // An outcome is decided by Request.end alone, without this lock.
 
   private static final System.Logger LOGGER = System.getLogger("dev.metalstreams");
@@ -84,8 +89,17 @@ public class BatchQueue<I, O> implements AutoCloseable {
   private final Condition work = lock.newCondition();
   private final Condition space = lock.newCondition();
   private final Line<I, O> line;
-  private final Set<Request<I, O>> serving = ConcurrentHashMap.newKeySet();
+  private final Set<Taken<I, O>> serving = ConcurrentHashMap.newKeySet();
   private boolean closing;
+
+  /** Workers that wait for the line. */
+  private int idle;
+
+  /**
+   * When the first of the idle workers will look at the line by itself, on the queue's clock; the
+   * longest time if none will, or if it is not known.
+   */
+  private long nextLook = Long.MAX_VALUE;
 
   /** The close ran out of time: workers that are interrupted leave. */
   private volatile boolean abandoned;
@@ -190,17 +204,22 @@ public class BatchQueue<I, O> implements AutoCloseable {
     }
     long now = clock.getAsLong();
     long nanos = deadline.compareTo(LONGEST) >= 0 ? Long.MAX_VALUE : deadline.toNanos();
-    long end = nanos > Long.MAX_VALUE - Math.max(now, 0) ? Long.MAX_VALUE : now + nanos;
-    Request<I, O> request =
-        new Request<>(this, numbers.incrementAndGet(), input, weight, priority, now, end);
-    if (!enter(request)) {
-      serve(List.of(request), FlushReason.ALONE, () -> {});
+    long end = later(now, nanos);
+    long number = end == Long.MAX_VALUE ? 0 : numbers.incrementAndGet();
+    Request<I, O> request = new Request<>(this, number, input, weight, priority, now, end);
+    Taken<I, O> alone = enter(request);
+    if (alone != null) {
+      serve(alone.requests, alone.reason, () -> serving.remove(alone));
     }
     return request;
   }
 
-  /** Puts a request into the line; false if its submitter has to serve it. */
-  boolean enter(Request<I, O> request) {
+  private static long later(long now, long nanos) {
+    return nanos > Long.MAX_VALUE - Math.max(now, 0) ? Long.MAX_VALUE : now + nanos;
+  }
+
+  /** Puts a request into the line; if not, gives what its submitter has to serve. */
+  @Nullable Taken<I, O> enter(Request<I, O> request) {
     lock.lock();
     try {
       while (true) {
@@ -209,14 +228,15 @@ public class BatchQueue<I, O> implements AutoCloseable {
         }
         if (line.size() < capacity) {
           push(request);
-          return true;
+          return null;
         }
         switch (overload) {
           case REJECT -> throw rejected("the batch queue is full: " + capacity + " requests wait");
           case CALLER_RUNS -> {
             counts.accepted.increment();
-            serving.add(request);
-            return false;
+            Taken<I, O> alone = new Taken<>(List.of(request), FlushReason.ALONE);
+            serving.add(alone);
+            return alone;
           }
           case BLOCK -> awaitSpace(request);
         }
@@ -232,7 +252,17 @@ public class BatchQueue<I, O> implements AutoCloseable {
   void push(Request<I, O> request) {
     line.add(request);
     counts.accepted.increment();
-    work.signal();
+    if (idle > 0) {
+      long due = later(request.submitted, due(request.submitted).in());
+      if (due < nextLook) {
+        nextLook = due;
+        work.signal();
+      }
+    }
+  }
+
+  private Line.Due due(long now) {
+    return line.due(now, batchLimit(), maxWeight, maxDelay, serviceNanos.get(), closing);
   }
 
   ReentrantLock lock() {
@@ -285,10 +315,25 @@ public class BatchQueue<I, O> implements AutoCloseable {
 
   // ---- serve
 
-  private record Collected<I, O>(List<Request<I, O>> requests, FlushReason reason) {}
+  /** Requests that were taken out of the line together; known by identity. */
+  static final class Taken<I, O> {
+    final List<Request<I, O>> requests;
+    final FlushReason reason;
 
-  /** Waits for the next batch; null when the queue is closing and nothing is left. */
-  private @Nullable Collected<I, O> collect() {
+    Taken(List<Request<I, O>> requests, FlushReason reason) {
+      this.requests = requests;
+      this.reason = reason;
+    }
+  }
+
+  /**
+   * Takes the next batch out of the line. It is empty if something expired instead, or if nothing
+   * is due and the caller is not patient.
+   *
+   * @param patient whether to wait until there is a batch
+   * @return null when the queue is closing and nothing is left
+   */
+  private @Nullable Taken<I, O> collect(boolean patient) {
     List<Request<I, O>> expired = List.of();
     lock.lock();
     try {
@@ -296,29 +341,26 @@ public class BatchQueue<I, O> implements AutoCloseable {
         long now = clock.getAsLong();
         expired = line.expired(now);
         if (!expired.isEmpty()) {
-          space.signalAll();
-          return new Collected<>(List.of(), FlushReason.DEADLINE);
+          signalSpace(expired.size());
+          return new Taken<>(List.of(), FlushReason.DEADLINE);
         }
-        if (line.size() == 0) {
-          if (closing) {
-            return null;
+        if (line.size() == 0 && closing) {
+          return null;
+        }
+        Line.Due due = line.size() == 0 ? null : due(now);
+        if (due != null && due.in() == 0) {
+          Taken<I, O> taken = new Taken<>(line.take(batchLimit(), maxWeight), due.reason());
+          serving.add(taken);
+          signalSpace(taken.requests.size());
+          if (line.size() > 0) {
+            work.signal(); // nobody may have planned to look at what is left
           }
-          work.awaitUninterruptibly();
-          continue;
+          return taken;
         }
-        Line.Due due =
-            line.due(now, batchLimit(), maxWeight, maxDelay, serviceNanos.get(), closing);
-        if (due.in() > 0) {
-          awaitWork(due.in());
-          continue;
+        if (!patient) {
+          return new Taken<>(List.of(), FlushReason.IDLE);
         }
-        List<Request<I, O>> batch = line.take(batchLimit(), maxWeight);
-        serving.addAll(batch);
-        space.signalAll();
-        if (line.size() > 0) {
-          work.signal(); // this worker's wake-up may have been meant for more than one
-        }
-        return new Collected<>(batch, due.reason());
+        awaitWork(now, due == null ? Long.MAX_VALUE : due.in());
       }
     } finally {
       lock.unlock();
@@ -330,17 +372,35 @@ public class BatchQueue<I, O> implements AutoCloseable {
     }
   }
 
+  private void signalSpace(int places) {
+    if (overload == Overload.BLOCK) {
+      for (int i = 0; i < places; i++) {
+        space.signal();
+      }
+    }
+  }
+
   @SuppressWarnings({
     "WaitNotInLoop", // the caller loops
     "InterruptedInCatchBlock" // a worker is interrupted to get a function out of a wait; here it
     // means nothing
   })
-  private void awaitWork(long nanos) {
+  private void awaitWork(long now, long nanos) {
+    idle++;
+    nextLook = Math.min(nextLook, later(now, nanos));
     try {
-      long unused = work.awaitNanos(nanos);
-      assert unused <= nanos;
+      if (nanos == Long.MAX_VALUE) {
+        work.await();
+      } else {
+        long unused = work.awaitNanos(nanos);
+        assert unused <= nanos;
+      }
     } catch (InterruptedException e) {
       // As if the time were over: the caller looks again.
+    } finally {
+      idle--;
+      nextLook =
+          Long.MAX_VALUE; // what others have planned is not known: a signal too many, at most
     }
   }
 
@@ -350,87 +410,110 @@ public class BatchQueue<I, O> implements AutoCloseable {
 
   /** Starts to serve requests; `served` runs once they have all ended. */
   private void serve(List<Request<I, O>> requests, FlushReason reason, Runnable served) {
-    List<Request<I, O>> open = new ArrayList<>(requests.size());
-    for (Request<I, O> request : requests) {
-      if (request.isOpen()) {
-        open.add(request);
-      } else {
-        serving.remove(request); // cancelled on its way here
-      }
-    }
-    if (open.isEmpty()) {
+    Serving batch = begin(requests, reason, served);
+    if (batch == null) {
       served.run();
       return;
     }
-    long begun = clock.getAsLong();
-    for (Request<I, O> request : open) {
-      counts.waits.record(begun - request.submitted);
-    }
-    counts.flushed(reason, open.size());
-    Batch<I> batch = new Batch<>(open.stream().map(request -> request.input).toList());
     CompletionStage<? extends List<? extends @Nullable O>> stage;
     try {
-      stage = Objects.requireNonNull(function.apply(batch), "the function gave no stage");
+      stage = Objects.requireNonNull(function.apply(batch.inputs), "the function gave no stage");
     } catch (Throwable e) {
       stage = CompletableFuture.failedFuture(e);
     }
     stage.whenComplete(
         (results, failure) -> {
-          long now = clock.getAsLong();
-          counts.services.record(now - begun);
-          serviceNanos.updateAndGet(mean -> mean + (now - begun - mean) / 8);
-          if (adaption != null) {
-            adaption.served(open.size(), now - open.get(0).submitted);
-          }
-          // Not on this thread: it may be a worker, or the device's, and users' code may hang on
-          // the futures.
-          Runnable end = () -> conclude(open, batch, results, failure, served);
-          try {
-            completer.execute(end);
-          } catch (RejectedExecutionException e) {
-            end.run(); // late, on the wrong thread, but never not at all
-          }
+          batch.measure();
+          complete(() -> batch.conclude(results, failure));
         });
   }
 
-  private void conclude(
-      List<Request<I, O>> requests,
-      Batch<I> batch,
-      @Nullable List<? extends @Nullable O> results,
-      @Nullable Throwable failure,
-      Runnable served) {
-    Throwable failed = failure;
-    if (failed == null && (results == null || results.size() != requests.size())) {
-      failed =
-          new IllegalStateException(
-              "the function gave "
-                  + (results == null ? "no list" : results.size() + " results")
-                  + " for "
-                  + requests.size()
-                  + " requests");
+  /**
+   * Not on the calling thread: it may be a worker, or the device's, and users' code may hang on the
+   * futures.
+   */
+  private void complete(Runnable end) {
+    try {
+      completer.execute(end);
+    } catch (RejectedExecutionException e) {
+      end.run(); // late, on the wrong thread, but never not at all
     }
-    if (failed != null && retryAlone && requests.size() > 1) {
-      retryAlone(requests, 0, served);
-      return;
-    }
-    for (int i = 0; i < requests.size(); i++) {
-      Request<I, O> request = requests.get(i);
-      Throwable own = batch.failure(i);
-      O result = failed == null && results != null ? results.get(i) : null;
-      if (failed == null && own == null && result == null) {
-        own = new IllegalStateException("the function gave null for request " + i);
+  }
+
+  /** A batch of those that are still open; null if none is. */
+  private @Nullable Serving begin(
+      List<Request<I, O>> requests, FlushReason reason, Runnable served) {
+    List<Request<I, O>> open = new ArrayList<>(requests.size());
+    for (Request<I, O> request : requests) {
+      if (request.isOpen()) { // else cancelled on its way here
+        open.add(request);
       }
-      Throwable why = own != null ? own : failed;
-      if (why != null) {
-        request.fail(Request.Outcome.FAILED, why);
-      } else if (result != null) {
-        if (!request.succeed(result)) {
-          discard.accept(result);
+    }
+    return open.isEmpty() ? null : new Serving(open, reason, served);
+  }
+
+  /** A batch that is being served, until all of its requests have ended. */
+  private final class Serving {
+    private final List<Request<I, O>> requests;
+    private final Runnable served;
+    private final long begun = clock.getAsLong();
+    final Batch<I> inputs;
+
+    Serving(List<Request<I, O>> requests, FlushReason reason, Runnable served) {
+      this.requests = requests;
+      this.served = served;
+      List<I> all = new ArrayList<>(requests.size());
+      for (Request<I, O> request : requests) {
+        counts.waits.record(begun - request.submitted);
+        all.add(request.input);
+      }
+      counts.flushed(reason, requests.size());
+      this.inputs = new Batch<>(all);
+    }
+
+    /** Notes how long it took. */
+    void measure() {
+      long now = clock.getAsLong();
+      counts.services.record(now - begun);
+      serviceNanos.updateAndGet(mean -> mean + (now - begun - mean) / 8);
+      if (adaption != null) {
+        adaption.served(requests.size(), now - requests.get(0).submitted);
+      }
+    }
+
+    void conclude(@Nullable List<? extends @Nullable O> results, @Nullable Throwable failure) {
+      Throwable failed = failure;
+      if (failed == null && (results == null || results.size() != requests.size())) {
+        failed =
+            new IllegalStateException(
+                "the function gave "
+                    + (results == null ? "no list" : results.size() + " results")
+                    + " for "
+                    + requests.size()
+                    + " requests");
+      }
+      if (failed != null && retryAlone && requests.size() > 1) {
+        retryAlone(requests, 0, served);
+        return;
+      }
+      for (int i = 0; i < requests.size(); i++) {
+        Request<I, O> request = requests.get(i);
+        Throwable own = inputs.failure(i);
+        O result = failed == null && results != null ? results.get(i) : null;
+        if (failed == null && own == null && result == null) {
+          own = new IllegalStateException("the function gave null for request " + i);
+        }
+        Throwable why = own != null ? own : failed;
+        if (why != null) {
+          request.fail(Request.Outcome.FAILED, why);
+        } else if (result != null) {
+          if (!request.succeed(result)) {
+            discard.accept(result);
+          }
         }
       }
-      serving.remove(request);
+      served.run();
     }
-    served.run();
   }
 
   /** One after the other, so that only the bad ones fail. */
@@ -456,7 +539,12 @@ public class BatchQueue<I, O> implements AutoCloseable {
         return;
       }
       try (Lease lease = on.streams().lease(Exhaustion.OVERSUBSCRIBE)) {
-        serveAll(lease.stream());
+        DeviceStream stream = lease.stream();
+        if (function instanceof Launcher<I, O> launcher) {
+          on.streams().runWith(stream, () -> launchAll(launcher, stream));
+        } else {
+          serveAll(stream);
+        }
       } catch (MetalStreamsException e) {
         LOGGER.log(System.Logger.Level.ERROR, "a batch worker has no stream", e);
         failAll(e);
@@ -468,7 +556,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
         if (!acquire(1)) { // before gathering, so that a batch is gathered as late as possible
           return;
         }
-        Collected<I, O> next = collect();
+        Taken<I, O> next = collect(true);
         if (next == null) {
           acquire(depth - 1); // what is under way ends
           return;
@@ -477,16 +565,129 @@ public class BatchQueue<I, O> implements AutoCloseable {
           slots.release();
           continue;
         }
+        Runnable served = () -> ended(next);
         if (stream == null) {
-          serve(next.requests, next.reason, slots::release);
+          serve(next.requests, next.reason, served);
         } else {
           recover(stream);
           stream
               .device()
               .streams()
-              .runWith(stream, () -> serve(next.requests, next.reason, slots::release));
+              .runWith(stream, () -> serve(next.requests, next.reason, served));
         }
       }
+    }
+
+    private void ended(Taken<I, O> taken) {
+      serving.remove(taken);
+      slots.release();
+    }
+
+    /** A batch on the device. */
+    private final class Launched {
+      final Serving serving;
+      final Launcher.Flight<O> flight;
+
+      Launched(Serving serving, Launcher.Flight<O> flight) {
+        this.serving = serving;
+        this.flight = flight;
+      }
+    }
+
+    /**
+     * The loop for a function whose batches this thread waits for itself. While a batch is under
+     * way the next one is put behind it, if it is due; the futures of the one before are completed
+     * by another thread meanwhile, which may be as many batches behind as are under way.
+     */
+    private void launchAll(Launcher<I, O> launcher, DeviceStream stream) {
+      ArrayDeque<Launched> launched = new ArrayDeque<>(depth);
+      while (true) {
+        boolean room = launched.size() < depth;
+        Taken<I, O> next = room ? collect(launched.isEmpty()) : null;
+        if (next != null && !next.requests.isEmpty()) {
+          if (!launched.isEmpty()) {
+            launched.getLast().flight.flush(); // else it is submitted by the wait for it
+          }
+          launch(launcher, stream, next, launched);
+        } else if (!launched.isEmpty()) {
+          land(launched.remove());
+        } else if (next == null) {
+          acquire(depth);
+          return;
+        }
+      }
+    }
+
+    private void launch(
+        Launcher<I, O> launcher,
+        DeviceStream stream,
+        Taken<I, O> next,
+        ArrayDeque<Launched> launched) {
+      Serving batch = begin(next.requests, next.reason, () -> ended(next));
+      if (batch == null) {
+        serving.remove(next);
+        return;
+      }
+      try {
+        if (stream.failure().isPresent()) {
+          while (!launched.isEmpty()) {
+            land(launched.remove()); // they share its failure
+          }
+          recover(stream);
+        }
+        launched.add(new Launched(batch, launcher.launch(batch.inputs)));
+      } catch (Throwable e) {
+        conclude(batch, null, e);
+      }
+    }
+
+    private void land(Launched oldest) {
+      Throwable failure = null;
+      boolean over = false;
+      while (!over) {
+        try {
+          if (abandoned) {
+            throw new RejectedExecutionException("the batch queue was closed");
+          }
+          oldest.flight.await();
+          over = true;
+        } catch (WaitInterruptedException e) {
+          // The close has given up on it; else an interrupt means nothing here.
+          Thread.interrupted();
+        } catch (Throwable e) {
+          failure = e;
+          over = true;
+        }
+      }
+      if (failure == null) {
+        conclude(oldest.serving, oldest.flight, null);
+      } else {
+        oldest.flight.abandon();
+        conclude(oldest.serving, null, failure);
+      }
+    }
+
+    /**
+     * Has the requests ended, by another thread; waits if that is `depth` batches behind. The slot
+     * is given back at their end.
+     */
+    private void conclude(
+        Serving batch, Launcher.@Nullable Flight<O> landed, @Nullable Throwable failure) {
+      batch.measure();
+      acquire(1);
+      complete(
+          () -> {
+            List<@Nullable O> values = List.of();
+            Throwable failed = failure;
+            if (landed != null) {
+              try {
+                values = landed.results();
+              } catch (Throwable e) {
+                failed = e;
+              }
+            }
+            batch.conclude(values, failed);
+          });
     }
 
     /** False if the queue has given up on what is under way. */
@@ -565,13 +766,13 @@ public class BatchQueue<I, O> implements AutoCloseable {
   }
 
   private void failAll(Exception why) {
-    List<Request<I, O>> left;
+    List<Request<I, O>> left = new ArrayList<>();
     lock.lock();
     try {
       closing = true;
       abandoned = true;
-      left = line.takeAll();
-      left.addAll(serving);
+      left.addAll(line.takeAll());
+      serving.forEach(taken -> left.addAll(taken.requests));
       work.signalAll();
       space.signalAll();
     } finally {

@@ -2,9 +2,9 @@ package dev.metalstreams.batch;
 
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The requests that wait, and when to serve them: a pure function of what waits and what time it
@@ -18,7 +18,44 @@ final class Line<I, O> {
   /** When a batch is due, in nanoseconds from now (0 = now), and why. */
   record Due(long in, FlushReason reason) {}
 
-  private final List<LinkedHashSet<Request<I, O>>> byPriority = new ArrayList<>();
+  /**
+   * First in, first out. The links are in the requests, so that a place in the line costs nothing.
+   */
+  private static final class Lane<I, O> {
+    @Nullable Request<I, O> first;
+    @Nullable Request<I, O> last;
+
+    void append(Request<I, O> request) {
+      request.lane = this;
+      request.ahead = last;
+      if (last == null) {
+        first = request;
+      } else {
+        last.behind = request;
+      }
+      last = request;
+    }
+
+    void unlink(Request<I, O> request) {
+      Request<I, O> ahead = request.ahead;
+      Request<I, O> behind = request.behind;
+      if (ahead == null) {
+        first = behind;
+      } else {
+        ahead.behind = behind;
+      }
+      if (behind == null) {
+        last = ahead;
+      } else {
+        behind.ahead = ahead;
+      }
+      request.ahead = null;
+      request.behind = null;
+      request.lane = null;
+    }
+  }
+
+  private final List<Lane<I, O>> byPriority = new ArrayList<>();
   private final TreeSet<Request<I, O>> byDeadline =
       new TreeSet<>(
           Comparator.<Request<I, O>>comparingLong(request -> request.deadline)
@@ -28,7 +65,7 @@ final class Line<I, O> {
 
   Line(int priorities) {
     for (int i = 0; i < priorities; i++) {
-      byPriority.add(new LinkedHashSet<>());
+      byPriority.add(new Lane<>());
     }
   }
 
@@ -37,7 +74,7 @@ final class Line<I, O> {
   }
 
   void add(Request<I, O> request) {
-    byPriority.get(request.priority).add(request);
+    byPriority.get(request.priority).append(request);
     if (request.deadline != Long.MAX_VALUE) {
       byDeadline.add(request);
     }
@@ -47,10 +84,14 @@ final class Line<I, O> {
 
   /** Takes a request out; false if it is not waiting. */
   boolean remove(Request<I, O> request) {
-    if (!byPriority.get(request.priority).remove(request)) {
+    Lane<I, O> lane = byPriority.get(request.priority);
+    if (request.lane != lane) {
       return false;
     }
-    byDeadline.remove(request);
+    lane.unlink(request);
+    if (request.deadline != Long.MAX_VALUE) {
+      byDeadline.remove(request);
+    }
     size--;
     weight -= request.weight;
     return true;
@@ -98,10 +139,11 @@ final class Line<I, O> {
 
   private long oldest() {
     long oldest = Long.MAX_VALUE;
-    for (LinkedHashSet<Request<I, O>> requests : byPriority) {
-      if (!requests.isEmpty()) {
-        long first = requests.getFirst().submitted;
-        oldest = oldest == Long.MAX_VALUE || first - oldest < 0 ? first : oldest;
+    for (Lane<I, O> lane : byPriority) {
+      Request<I, O> first = lane.first;
+      if (first != null) {
+        oldest =
+            oldest == Long.MAX_VALUE || first.submitted - oldest < 0 ? first.submitted : oldest;
       }
     }
     return oldest;
@@ -112,9 +154,10 @@ final class Line<I, O> {
     List<Request<I, O>> batch = new ArrayList<>(Math.min(maxBatch, size));
     long taken = 0;
     for (int priority = byPriority.size() - 1; priority >= 0; priority--) {
-      LinkedHashSet<Request<I, O>> requests = byPriority.get(priority);
-      while (!requests.isEmpty() && batch.size() < maxBatch) {
-        Request<I, O> first = requests.getFirst();
+      Lane<I, O> lane = byPriority.get(priority);
+      for (Request<I, O> first = lane.first;
+          first != null && batch.size() < maxBatch;
+          first = lane.first) {
         if (!batch.isEmpty() && first.weight > maxWeight - taken) {
           return batch;
         }

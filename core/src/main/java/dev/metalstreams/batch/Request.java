@@ -1,8 +1,10 @@
 package dev.metalstreams.batch;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
-import java.util.concurrent.atomic.AtomicReference;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A request in a {@link BatchQueue}, and the future that its submitter holds.
@@ -23,7 +25,7 @@ final class Request<I, O> extends CompletableFuture<O> {
     ABANDONED
   }
 
-  /** In the order of submission. */
+  /** Tells requests of one deadline apart; 0 without a deadline. */
   final long number;
 
   final I input;
@@ -34,8 +36,23 @@ final class Request<I, O> extends CompletableFuture<O> {
   /** On the queue's clock; {@link Long#MAX_VALUE} for none. */
   final long deadline;
 
+  // Of the line, under the queue's lock: where the request waits, and between whom.
+  @Nullable Object lane;
+  @Nullable Request<I, O> ahead;
+  @Nullable Request<I, O> behind;
+
+  private static final VarHandle OUTCOME;
+
+  static {
+    try {
+      OUTCOME = MethodHandles.lookup().findVarHandle(Request.class, "outcome", Outcome.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
+  }
+
   private final BatchQueue<I, O> queue;
-  private final AtomicReference<Outcome> outcome = new AtomicReference<>(Outcome.OPEN);
+  private volatile Outcome outcome = Outcome.OPEN;
 
   Request(
       BatchQueue<I, O> queue,
@@ -55,12 +72,12 @@ final class Request<I, O> extends CompletableFuture<O> {
   }
 
   boolean isOpen() {
-    return outcome.get() == Outcome.OPEN;
+    return outcome == Outcome.OPEN;
   }
 
   /** Takes the right to complete the future; false if somebody else has it. */
   boolean end(Outcome how) {
-    if (outcome.compareAndSet(Outcome.OPEN, how)) {
+    if (OUTCOME.compareAndSet(this, Outcome.OPEN, how)) {
       queue.count(how);
       return true;
     }

@@ -14,13 +14,16 @@ import java.nio.FloatBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.Deque;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Consumer;
 import java.util.function.IntFunction;
@@ -31,20 +34,80 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A request has one or more rows. Rows are put together on the device, the executable of the
  * nearest compiled batch size (a <em>bucket</em>) runs once, and each request gets its rows of the
- * output. Rows that fill a bucket up are zero, and their output is dropped; so a row's result must
- * not depend on other rows.
+ * output. The memory for that is kept from batch to batch, as much as batches were under way at the
+ * same time; rows from the CPU are written straight into it. Rows that fill a bucket up are zero,
+ * and their output is dropped; so a row's result must not depend on other rows.
  *
  * <p><b>Threads.</b> All methods may be called from any thread. For when a batch is served, for
  * deadlines, overload and the close, see {@link BatchQueue}.
  */
 public final class TensorBatcher implements AutoCloseable {
 
-  /** What a request brings; exactly one of the two. */
-  private record Rows(
-      int count,
-      @Nullable FloatBuffer values,
-      @Nullable Tensor tensor,
-      @Nullable DeviceEvent ready) {}
+  /** What a request brings: values, or a tensor that is written once it is ready. */
+  private static final class Rows {
+    final int count;
+    final float @Nullable [] values;
+    final @Nullable Tensor tensor;
+    final @Nullable DeviceEvent ready;
+
+    Rows(int count, float[] values) {
+      this.count = count;
+      this.values = values;
+      this.tensor = null;
+      this.ready = null;
+    }
+
+    Rows(int count, Tensor tensor, DeviceEvent ready) {
+      this.count = count;
+      this.values = null;
+      this.tensor = tensor;
+      this.ready = ready;
+    }
+  }
+
+  /**
+   * Memory for one batch of a bucket, seen by the CPU as well. It goes from batch to batch, and is
+   * out of {@link #spare} from before the CPU writes the rows until after it has read the results:
+   * so no work on the device uses it when the next batch gets it.
+   */
+  private final class Slab {
+    final int rows;
+    final Executable executable;
+    final Tensor x;
+    final Tensor y;
+    private final HostView given;
+    private final HostView results;
+    final FloatBuffer in;
+    final FloatBuffer out;
+
+    Slab(int rows, Executable executable) {
+      this.rows = rows;
+      this.executable = executable;
+      x = device.empty(DType.F32, withFirst(rows, rowShape));
+      try {
+        y = device.empty(DType.F32, withFirst(rows, resultShape));
+        try {
+          given = x.buffer().map();
+          results = y.buffer().map();
+          in = given.bytes().asFloatBuffer();
+          out = results.bytes().asFloatBuffer();
+        } catch (RuntimeException e) {
+          y.close();
+          throw e;
+        }
+      } catch (RuntimeException e) {
+        x.close();
+        throw e;
+      }
+    }
+
+    void close() {
+      given.close();
+      results.close();
+      x.close();
+      y.close();
+    }
+  }
 
   private final Device device;
   private final Tensor[] weights;
@@ -53,6 +116,8 @@ public final class TensorBatcher implements AutoCloseable {
   private final long[] resultShape;
   private final int rowElements;
   private final int resultElements;
+  private final Map<Integer, Deque<Slab>> spare = new HashMap<>();
+  private volatile boolean closed;
   private final BatchQueue<Rows, Object> queue;
 
   private TensorBatcher(Builder builder, NavigableMap<Integer, Executable> buckets) {
@@ -64,15 +129,17 @@ public final class TensorBatcher implements AutoCloseable {
     this.resultShape = withoutFirst(any.outputs().get(0).shape());
     this.rowElements = elements(rowShape);
     this.resultElements = elements(resultShape);
+    buckets.keySet().forEach(size -> spare.put(size, new ConcurrentLinkedDeque<>()));
+    Launcher<Rows, Object> function = this::launch;
     BatchQueue.Builder<Rows, Object> queueBuilder =
-        BatchQueue.<Rows, Object>builder(this::serve)
+        BatchQueue.<Rows, Object>builder(function)
             .device(device)
             .maxBatch(buckets.lastKey())
             .name("metalstreams-tensor-batch");
     builder.options.accept(queueBuilder);
     this.queue =
         queueBuilder
-            .weigher(Rows::count, buckets.lastKey())
+            .weigher(rows -> rows.count, buckets.lastKey())
             .discard(result -> closeIfAny(result instanceof Tensor tensor ? tensor : null))
             .build();
   }
@@ -129,8 +196,7 @@ public final class TensorBatcher implements AutoCloseable {
           rows.length + " values are not one or more rows of " + rowElements);
     }
     return (CompletableFuture<float[]>)
-        (CompletableFuture<?>)
-            queue.submit(new Rows(checkCount(count), FloatBuffer.wrap(rows), null, null), deadline);
+        (CompletableFuture<?>) queue.submit(new Rows(checkCount(count), rows), deadline);
   }
 
   /**
@@ -155,7 +221,7 @@ public final class TensorBatcher implements AutoCloseable {
     int count = checkCount((int) Math.min(shape[0], Integer.MAX_VALUE));
     DeviceEvent ready = device.streams().current().record();
     return (CompletableFuture<Tensor>)
-        (CompletableFuture<?>) queue.submit(new Rows(count, null, rows, ready));
+        (CompletableFuture<?>) queue.submit(new Rows(count, rows, ready));
   }
 
   private int checkCount(int count) {
@@ -168,113 +234,165 @@ public final class TensorBatcher implements AutoCloseable {
 
   // ---- serve
 
-  private CompletionStage<List<@Nullable Object>> serve(Batch<Rows> batch) {
-    DeviceStream stream = device.streams().current();
-    List<Rows> all = batch.inputs();
-    int rows = all.stream().mapToInt(Rows::count).sum();
-    Map.Entry<Integer, Executable> bucket = Objects.requireNonNull(buckets.ceilingEntry(rows));
-    List<@Nullable Tensor> parts = new ArrayList<>(all.size());
-    Tensor result;
-    try (Tensor x = gather(batch, bucket.getKey(), stream)) {
-      Tensor[] inputs = new Tensor[1 + weights.length];
-      inputs[0] = x;
-      System.arraycopy(weights, 0, inputs, 1, weights.length);
-      result = bucket.getValue().run(stream, inputs);
+  private Launcher.Flight<Object> launch(Batch<Rows> batch) {
+    int rows = 0;
+    for (Rows each : batch.inputs()) {
+      rows += each.count;
     }
+    Flight flight = new Flight(batch, device.streams().current(), slab(rows));
     try {
-      long at = 0;
-      for (Rows each : all) {
-        parts.add(each.tensor == null ? null : part(result, at, each.count, stream));
-        at += each.count;
-      }
-      return stream
-          .record()
-          .toFuture()
-          .handle((done, failure) -> scatter(batch, result, parts, failure));
-    } catch (RuntimeException e) {
-      result.close();
-      parts.forEach(TensorBatcher::closeIfAny);
+      flight.launch();
+      return flight;
+    } catch (RuntimeException | Error e) {
+      flight.abandon();
       throw e;
     }
   }
 
-  /** Puts the rows of a batch together; a request whose tensor is closed fails alone. */
-  private Tensor gather(Batch<Rows> batch, int bucket, DeviceStream stream) {
-    List<Rows> all = batch.inputs();
-    float[] staged = new float[bucket * rowElements]; // what the CPU does not bring is zero
-    int at = 0;
-    for (Rows each : all) {
-      if (each.values != null) {
-        each.values.duplicate().get(staged, at * rowElements, each.count * rowElements);
-      }
-      at += each.count;
+  private Slab slab(int rows) {
+    Map.Entry<Integer, Executable> bucket = Objects.requireNonNull(buckets.ceilingEntry(rows));
+    Slab slab = spare(bucket.getKey()).pollLast();
+    return slab != null ? slab : new Slab(bucket.getKey(), bucket.getValue());
+  }
+
+  private void giveBack(Slab slab) {
+    spare(slab.rows).addLast(slab);
+    if (closed) { // set before the close looks for spare ones
+      closeSpare();
     }
-    Tensor x = device.tensor(staged, withFirst(bucket, rowShape));
-    try {
+  }
+
+  private void closeSpare() {
+    for (Deque<Slab> slabs : spare.values()) {
+      for (Slab slab = slabs.poll(); slab != null; slab = slabs.poll()) {
+        slab.close();
+      }
+    }
+  }
+
+  private Deque<Slab> spare(int rows) {
+    return Objects.requireNonNull(spare.get(rows));
+  }
+
+  /** A batch on the device. */
+  private final class Flight implements Launcher.Flight<Object> {
+    private final Batch<Rows> batch;
+    private final DeviceStream stream;
+    private final Slab slab;
+
+    /** The results of requests that are tensors, at the requests' places. */
+    private final @Nullable Tensor[] parts;
+
+    private @Nullable DeviceEvent done;
+
+    Flight(Batch<Rows> batch, DeviceStream stream, Slab slab) {
+      this.batch = batch;
+      this.stream = stream;
+      this.slab = slab;
+      this.parts = new Tensor[batch.inputs().size()];
+    }
+
+    void launch() {
+      gather();
+      List<Tensor> inputs = new ArrayList<>(1 + weights.length);
+      inputs.add(slab.x);
+      Collections.addAll(inputs, weights);
+      slab.executable.runInto(stream, inputs, List.of(slab.y));
       long row = 0;
-      for (int i = 0; i < all.size(); i++) {
-        Rows each = all.get(i);
+      for (int i = 0; i < parts.length; i++) {
+        Rows each = batch.inputs().get(i);
         if (each.tensor != null) {
-          try {
-            stream.waitFor(Objects.requireNonNull(each.ready));
-            long bytes = (long) rowElements * DType.F32.bytes();
-            stream.copy(each.tensor.buffer(), 0, x.buffer(), row * bytes, each.count * bytes);
-          } catch (IllegalStateException | MetalStreamsException e) {
-            if (stream.failure().isPresent()) {
-              throw e; // not this request's fault
-            }
-            batch.fail(i, e);
-          }
+          parts[i] = part(row, each.count);
         }
         row += each.count;
       }
-      return x;
-    } catch (RuntimeException e) {
-      x.close();
-      throw e;
+      done = stream.record();
     }
-  }
 
-  private Tensor part(Tensor result, long row, int count, DeviceStream stream) {
-    Tensor part = device.empty(DType.F32, withFirst(count, resultShape));
-    try {
-      long bytes = (long) resultElements * DType.F32.bytes();
-      stream.copy(result.buffer(), row * bytes, part.buffer(), 0, count * bytes);
-      return part;
-    } catch (RuntimeException e) {
-      part.close();
-      throw e;
-    }
-  }
-
-  private List<@Nullable Object> scatter(
-      Batch<Rows> batch, Tensor result, List<@Nullable Tensor> parts, @Nullable Throwable failure) {
-    try (result) {
-      if (failure != null) {
-        parts.forEach(TensorBatcher::closeIfAny);
-        throw failure instanceof RuntimeException e ? e : new IllegalStateException(failure);
+    /** Puts the rows together; a request whose tensor is closed fails alone. */
+    private void gather() {
+      int row = 0;
+      for (int i = 0; i < parts.length; i++) {
+        Rows each = batch.inputs().get(i);
+        if (each.values != null) {
+          slab.in.put(row * rowElements, each.values, 0, each.count * rowElements);
+        } else {
+          copy(i, each, row);
+        }
+        row += each.count;
       }
-      List<Rows> all = batch.inputs();
-      List<@Nullable Object> results = new ArrayList<>(all.size());
-      long bytes = (long) resultElements * DType.F32.bytes();
-      long row = 0;
-      try (HostView view = result.buffer().map()) {
-        for (int i = 0; i < all.size(); i++) {
-          Rows each = all.get(i);
-          if (each.tensor == null) {
-            float[] values = new float[each.count * resultElements];
-            view.bytes(row * bytes, (int) (each.count * bytes)).asFloatBuffer().get(values);
-            results.add(values);
-          } else if (batch.failure(i) == null) {
-            results.add(parts.get(i));
-          } else {
-            closeIfAny(parts.get(i));
-            results.add(null);
-          }
-          row += each.count;
+      for (int at = row * rowElements; at < slab.rows * rowElements; at++) {
+        slab.in.put(at, 0);
+      }
+    }
+
+    private void copy(int request, Rows rows, int row) {
+      Tensor tensor = Objects.requireNonNull(rows.tensor);
+      long bytes = (long) rowElements * DType.F32.bytes();
+      try {
+        stream.waitFor(Objects.requireNonNull(rows.ready));
+        stream.copy(tensor.buffer(), 0, slab.x.buffer(), row * bytes, rows.count * bytes);
+      } catch (IllegalStateException | MetalStreamsException e) {
+        if (stream.failure().isPresent()) {
+          throw e; // not this request's fault
+        }
+        batch.fail(request, e);
+        for (int i = 0; i < rows.count * rowElements; i++) {
+          slab.in.put(row * rowElements + i, 0);
         }
       }
+    }
+
+    private Tensor part(long row, int count) {
+      Tensor part = device.empty(DType.F32, withFirst(count, resultShape));
+      try {
+        long bytes = (long) resultElements * DType.F32.bytes();
+        stream.copy(slab.y.buffer(), row * bytes, part.buffer(), 0, count * bytes);
+        return part;
+      } catch (RuntimeException e) {
+        part.close();
+        throw e;
+      }
+    }
+
+    @Override
+    public void flush() {
+      stream.flush();
+    }
+
+    @Override
+    public void await() {
+      Objects.requireNonNull(done).await();
+    }
+
+    @Override
+    public List<@Nullable Object> results() {
+      List<@Nullable Object> results = new ArrayList<>(parts.length);
+      int row = 0;
+      for (int i = 0; i < parts.length; i++) {
+        Rows each = batch.inputs().get(i);
+        if (each.tensor == null) {
+          float[] values = new float[each.count * resultElements];
+          slab.out.get(row * resultElements, values);
+          results.add(values);
+        } else if (batch.failure(i) == null) {
+          results.add(parts[i]);
+        } else {
+          closeIfAny(parts[i]);
+          results.add(null);
+        }
+        row += each.count;
+      }
+      giveBack(slab);
       return results;
+    }
+
+    @Override
+    public void abandon() {
+      slab.close(); // not spare: the device may still use it
+      for (Tensor part : parts) {
+        closeIfAny(part);
+      }
     }
   }
 
@@ -294,6 +412,8 @@ public final class TensorBatcher implements AutoCloseable {
   public void close() {
     queue.close();
     buckets.values().forEach(Executable::close);
+    closed = true;
+    closeSpare();
   }
 
   @Override
@@ -368,6 +488,12 @@ public final class TensorBatcher implements AutoCloseable {
       for (Node node : List.of(inputs.get(0), described.outputs().get(0))) {
         if (node.shape().length == 0 || node.shape()[0] != size) {
           throw new IllegalArgumentException(node + " has not the batch size " + size + " first");
+        }
+        if (node.type() != DType.F32) {
+          throw new IllegalArgumentException(node + " is not F32");
+        }
+        if (elements(node.shape()) > Integer.MAX_VALUE / DType.F32.bytes()) {
+          throw new IllegalArgumentException(node + " is too large to be mapped as a whole");
         }
       }
       for (int i = 0; i < weights.length; i++) {

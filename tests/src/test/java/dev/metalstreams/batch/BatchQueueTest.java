@@ -21,6 +21,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -416,7 +417,7 @@ class BatchQueueTest {
     }
 
     @Override
-    boolean enter(Request<Integer, Integer> request) {
+    @Nullable Taken<Integer, Integer> enter(Request<Integer, Integer> request) {
       if (isClosing()) {
         throw new RejectedExecutionException("closed");
       }
@@ -432,7 +433,7 @@ class BatchQueueTest {
       } finally {
         lock().unlock();
       }
-      return true;
+      return null;
     }
   }
 
