@@ -59,6 +59,7 @@ public final class Device implements AutoCloseable {
   private final Allocator allocator;
   private final DeviceMemory memory;
   private final GraphCache graphs;
+  private final @Nullable Hazards hazards;
   private final CompletionLoop completions;
   private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
   private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
@@ -71,6 +72,7 @@ public final class Device implements AutoCloseable {
     this.driver = driver;
     this.info = driver.info();
     this.lockOrder = settings.debug ? new LockOrder.Checked() : LockOrder.UNCHECKED;
+    this.hazards = settings.hazards == HazardMode.OFF ? null : parts.hazards(this);
     this.allocator = parts.allocator(this);
     this.memory = new DeviceMemory(this, allocator);
     this.graphs = new GraphCache(driver::compile, this::destroyExecutable, settings.graphCacheSize);
@@ -138,6 +140,11 @@ public final class Device implements AutoCloseable {
   /** Figures of the compiled graphs. */
   public GraphCacheStats graphCache() {
     return graphs.stats();
+  }
+
+  /** What the race detector has done so far. */
+  public HazardStats hazards() {
+    return hazards == null ? new HazardStats(HazardMode.OFF, 0, 0, 0) : hazards.stats();
   }
 
   /**
@@ -249,22 +256,22 @@ public final class Device implements AutoCloseable {
   private void synchronize(long timeoutNanos) {
     checkOpen();
     List<DeviceStream> all = streams.all();
-    long[] values = new long[all.size()];
+    DeviceEvent[] events = new DeviceEvent[all.size()];
     RuntimeException first = null;
-    for (int i = 0; i < values.length; i++) { // all of them work while the first is waited for
+    for (int i = 0; i < events.length; i++) { // all of them work while the first is waited for
       DeviceStream stream = all.get(i);
-      values[i] = stream.queued();
+      events[i] = stream.here();
       try {
-        stream.flushTo(values[i], Driver.COMMIT_DEFAULT);
+        stream.flushTo(events[i].value(), Driver.COMMIT_DEFAULT);
       } catch (MetalStreamsException e) {
         first = suppress(first, e);
       }
     }
     long started = System.nanoTime();
-    for (int i = 0; i < values.length; i++) {
+    for (DeviceEvent event : events) {
       long left = timeoutNanos < 0 ? -1 : Math.max(0, timeoutNanos - (System.nanoTime() - started));
       try {
-        all.get(i).await(values[i], left);
+        event.stream().await(event, left);
       } catch (WaitInterruptedException e) {
         throw e;
       } catch (MetalStreamsException e) {
@@ -378,6 +385,11 @@ public final class Device implements AutoCloseable {
 
   Parts parts() {
     return parts;
+  }
+
+  /** The race detector, if there is one. */
+  @Nullable Hazards detector() {
+    return hazards;
   }
 
   LockOrder lockOrder() {
@@ -563,6 +575,24 @@ public final class Device implements AutoCloseable {
     /** Compiled graphs that are kept for reuse, 0 to 100000. */
     public Builder graphCacheSize(int graphs) {
       return set(Settings.Key.GRAPH_CACHE, Integer.toString(graphs));
+    }
+
+    /** Whether races between streams, or stream and CPU, are looked for, or ordered. */
+    public Builder hazards(HazardMode mode) {
+      return set(Settings.Key.HAZARDS, name(Objects.requireNonNull(mode, "mode")));
+    }
+
+    /** How a race is reported. */
+    public Builder hazardReport(HazardReport report) {
+      return set(Settings.Key.HAZARD_REPORT, name(Objects.requireNonNull(report, "report")));
+    }
+
+    /**
+     * After the first 1000 operations of a stream, one in so many has its call site looked up for
+     * reports of races, 1 to 1000000. To look is dearer than all else that the detector does.
+     */
+    public Builder hazardSample(int operations) {
+      return set(Settings.Key.HAZARD_SAMPLE, Integer.toString(operations));
     }
 
     /** Checks the lock order at run time. */

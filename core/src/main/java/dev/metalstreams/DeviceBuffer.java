@@ -21,11 +21,16 @@ public final class DeviceBuffer implements AutoCloseable {
   private final long bytes;
   private final Tenancy tenancy;
 
+  /** Null while races are not looked for. */
+  private final @Nullable Accesses accesses;
+
   DeviceBuffer(
       DeviceStream stream, Block block, long bytes, Leaks leaks, @Nullable Throwable site) {
     this.stream = stream;
     this.bytes = bytes;
     this.tenancy = new Tenancy(this, leaks, block, site);
+    Hazards hazards = stream.hazards();
+    this.accesses = hazards == null ? null : new Accesses(hazards);
   }
 
   /** Length in bytes, as asked for. */
@@ -75,32 +80,86 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /**
-   * Gives the CPU the memory, after waiting until no work on the device uses it. Work encoded while
-   * the view is open is the caller's to order.
+   * Gives the CPU the memory, after waiting until no work on the device uses it. Work on it that is
+   * encoded while the view is open races with the CPU. (A view that stays open from batch to batch
+   * comes from {@link #mapUnsafe}.)
    *
    * @throws IllegalStateException if the buffer is closed
    * @throws StreamFailedException if work that used it failed
+   * @throws StreamRaceException if another thread is encoding work on it, and races are looked for
    */
   public HostView map() {
-    HostView view = mapUnsafe();
-    try {
-      device().allocator().awaitHostSafe(tenancy.block.uses);
-    } catch (RuntimeException e) {
-      view.close();
-      throw e;
-    }
-    return view;
+    return view("map", true, true);
+  }
+
+  /**
+   * As {@link #map}, for a look only: the view's bytes cannot be written, and work that only reads
+   * the memory may be encoded while it is open.
+   *
+   * @throws IllegalStateException if the buffer is closed
+   * @throws StreamFailedException if work that used it failed
+   * @throws StreamRaceException if another thread is encoding work that writes it, and races are
+   *     looked for
+   */
+  public HostView mapReadOnly() {
+    return view("mapReadOnly", false, true);
   }
 
   /**
    * Gives the CPU the memory without waiting: what the device still writes may come through at any
-   * time, and what it still reads must not be overwritten.
+   * time, and what it still reads must not be overwritten. What is done through the view, and
+   * encoded while it is open, is the caller's to order, for as long as it is open.
    *
    * @throws IllegalStateException if the buffer is closed
+   * @throws StreamRaceException if work uses it that nobody has waited for, and races are looked
+   *     for; {@link HazardMode#ORDER} waits
    */
   public HostView mapUnsafe() {
+    HostView view = view("mapUnsafe", true, accesses != null && accesses.orders());
+    view.leaveOrderToCaller();
+    return view;
+  }
+
+  /** For operations of this library that map; their name is what a report of a race shows. */
+  HostView view(String operation, boolean writes, boolean waits) {
     acquire(device());
-    return new HostView(this);
+    HostView view;
+    try {
+      view =
+          new HostView(
+              this,
+              writes,
+              accesses == null ? null : accesses.open(operation, this, writes, waits));
+    } catch (RuntimeException e) {
+      release();
+      throw e;
+    }
+    if (waits) {
+      try {
+        awaitHostSafe();
+      } catch (RuntimeException e) {
+        view.close();
+        throw e;
+      }
+    }
+    return view;
+  }
+
+  private void awaitHostSafe() {
+    Clock all = accesses == null ? Clock.ZERO : accesses.clock();
+    try {
+      device().allocator().awaitHostSafe(tenancy.block.uses);
+    } catch (StreamFailedException e) {
+      observed(all); // it has failed, but it is over
+      throw e;
+    }
+    observed(all);
+  }
+
+  private void observed(Clock moment) {
+    if (accesses != null) {
+      accesses.observed(moment);
+    }
   }
 
   /** Ends the use of this buffer. Does not wait. Idempotent. */
@@ -146,6 +205,10 @@ public final class DeviceBuffer implements AutoCloseable {
 
   Tenancy tenancy() {
     return tenancy;
+  }
+
+  @Nullable Accesses accesses() {
+    return accesses;
   }
 
   /** Notes a use at a value of a stream, whose lock is held; returns the length. */

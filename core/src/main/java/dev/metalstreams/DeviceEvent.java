@@ -17,9 +17,17 @@ public class DeviceEvent {
   private final DeviceStream stream;
   private final long value;
 
+  /** What the race detector knows it as; null if there is none, or for the library's own waits. */
+  private final @Nullable Stamp stamp;
+
   DeviceEvent(DeviceStream stream, long value) {
+    this(stream, value, null);
+  }
+
+  DeviceEvent(DeviceStream stream, long value, @Nullable Stamp stamp) {
     this.stream = stream;
     this.value = value;
+    this.stamp = stamp;
   }
 
   /** The stream that it was recorded on. */
@@ -32,9 +40,17 @@ public class DeviceEvent {
     return value;
   }
 
+  @Nullable Stamp stamp() {
+    return stamp;
+  }
+
   /** Whether it is complete, in success or failure. Does not submit, never blocks. */
   public final boolean query() {
-    return stream.timeline().reached(value);
+    boolean reached = stream.timeline().reached(value);
+    if (reached) {
+      stream.observed(stamp);
+    }
+    return reached;
   }
 
   /**
@@ -45,7 +61,7 @@ public class DeviceEvent {
    *     wait.watchdog.ms}
    */
   public final void await() {
-    stream.await(value, -1);
+    stream.await(this, -1);
   }
 
   /**
@@ -55,7 +71,7 @@ public class DeviceEvent {
    * @throws WaitTimeoutException if the time runs out first
    */
   public final void await(Duration timeout) {
-    stream.await(value, Device.nanos(timeout));
+    stream.await(this, Device.nanos(timeout));
   }
 
   /**
@@ -74,7 +90,7 @@ public class DeviceEvent {
                 Thread.startVirtualThread(
                     () -> {
                       try {
-                        stream.await(value, 0);
+                        stream.await(this, 0);
                         future.complete(null);
                       } catch (MetalStreamsException e) {
                         future.completeExceptionally(e);
@@ -111,8 +127,8 @@ public class DeviceEvent {
   static final class Timed extends DeviceEvent implements Timeline.TimedEvent {
     private final CompletableFuture<Timeline.GpuTimes> times = new CompletableFuture<>();
 
-    Timed(DeviceStream stream, long value) {
-      super(stream, value);
+    Timed(DeviceStream stream, long value, @Nullable Stamp stamp) {
+      super(stream, value, stamp);
     }
 
     @Override

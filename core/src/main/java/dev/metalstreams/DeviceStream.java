@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A queue of work on the device: what is encoded on one stream runs in that order, asynchronously
@@ -32,7 +33,8 @@ public final class DeviceStream {
   // timeline.submitted() + 1;
   //  - a value is taken (timeline.submitted) in the same critical section as the commit that the
   // driver accepted;
-  //  - `queued` is the value that everything encoded so far will have reached.
+  //  - `queued` is the value that everything encoded so far will have reached;
+  //  - `stamp`, where races are looked for, changes after what it counts is encoded.
   // Nothing waits for the device and no other stream is called while `lock` is held (LockOrder
   // checks that when asked to).
 
@@ -47,6 +49,7 @@ public final class DeviceStream {
   private final long queue;
   private final Timeline timeline;
   private final StreamCache cache;
+  private final @Nullable Hazards hazards;
   private final int maxInFlight;
   private final int commitOperations;
   private final long commitBytes;
@@ -59,6 +62,7 @@ public final class DeviceStream {
   private long openBytes;
   private boolean closed;
   private volatile long queued;
+  private volatile @Nullable Stamp stamp; // null while races are not looked for
 
   // Of the completion thread alone.
   private long staleValue;
@@ -71,6 +75,8 @@ public final class DeviceStream {
     this.id = id;
     this.name = "stream " + index;
     this.driver = device.driver();
+    this.hazards = device.detector();
+    this.stamp = hazards == null ? null : new Stamp(index, 0, Clock.ZERO);
     this.maxInFlight = Math.min(settings.maxInFlight, device.info().maxInFlight());
     this.commitOperations = settings.commitOperations;
     this.commitBytes = settings.commitBytes;
@@ -124,15 +130,19 @@ public final class DeviceStream {
         return;
       }
       follow(buffer);
-      long at = begin();
+      Operation operation =
+          hazards == null
+              ? null
+              : hazards.operation("fill", 1, this).writes(buffer, offset, length);
+      long at = begin(operation);
       try {
         driver.encodeFill(queue, at, buffer.handle(), offset, length, value);
         buffer.usedBy(this, at);
-        encoded(length);
+        encoded(length, operation);
       } catch (DriverException e) {
         throw device.translate(e, name);
       } finally {
-        unlock();
+        end(operation);
       }
     } finally {
       buffer.release();
@@ -172,17 +182,24 @@ public final class DeviceStream {
         }
         follow(source);
         follow(target);
-        long at = begin();
+        Operation operation =
+            hazards == null
+                ? null
+                : hazards
+                    .operation("copy", 2, this)
+                    .reads(source, sourceOffset, length)
+                    .writes(target, targetOffset, length);
+        long at = begin(operation);
         try {
           driver.encodeCopy(
               queue, at, source.handle(), sourceOffset, target.handle(), targetOffset, length);
           source.usedBy(this, at);
           target.usedBy(this, at);
-          encoded(length);
+          encoded(length, operation);
         } catch (DriverException e) {
           throw device.translate(e, name);
         } finally {
-          unlock();
+          end(operation);
         }
       } finally {
         target.release();
@@ -193,7 +210,7 @@ public final class DeviceStream {
   }
 
   /** Encodes an executable on tensors that the caller has checked and acquired. */
-  void execute(long executable, List<Tensor> inputs, List<Tensor> outputs) {
+  void execute(long executable, String called, List<Tensor> inputs, List<Tensor> outputs) {
     int count = inputs.size() + outputs.size();
     for (int i = 0; i < inputs.size(); i++) {
       follow(inputs.get(i).buffer());
@@ -201,7 +218,11 @@ public final class DeviceStream {
     for (int i = 0; i < outputs.size(); i++) {
       follow(outputs.get(i).buffer());
     }
-    long at = begin();
+    Operation operation =
+        hazards == null
+            ? null
+            : hazards.operation(called, count, this).reads(inputs).writes(outputs);
+    long at = begin(operation);
     try {
       if (arguments.capacity() < count) {
         arguments = driver.newArguments(Math.max(count, 2 * arguments.capacity()));
@@ -221,11 +242,11 @@ public final class DeviceStream {
       for (int i = 0; i < outputs.size(); i++) {
         bytes += outputs.get(i).buffer().usedBy(this, at);
       }
-      encoded(bytes);
+      encoded(bytes, operation);
     } catch (DriverException e) {
       throw device.translate(e, name);
     } finally {
-      unlock();
+      end(operation);
     }
   }
 
@@ -278,7 +299,11 @@ public final class DeviceStream {
 
   private void encodeLayerNorm(Tensor x, Tensor gamma, Tensor beta, float eps, Tensor y) {
     long columns = gamma.elements();
-    long at = begin();
+    Operation operation =
+        hazards == null
+            ? null
+            : hazards.operation("layerNorm", 4, this).reads(x).reads(gamma).reads(beta).writes(y);
+    long at = begin(operation);
     try {
       driver.encodeLayerNorm(
           queue,
@@ -294,11 +319,12 @@ public final class DeviceStream {
           x.buffer().usedBy(this, at)
               + gamma.buffer().usedBy(this, at)
               + beta.buffer().usedBy(this, at)
-              + y.buffer().usedBy(this, at));
+              + y.buffer().usedBy(this, at),
+          operation);
     } catch (DriverException e) {
       throw device.translate(e, name);
     } finally {
-      unlock();
+      end(operation);
     }
   }
 
@@ -360,16 +386,31 @@ public final class DeviceStream {
     if (other.timeline.reached(event.value())) {
       other.timeline.throwIfFailed(event.value());
       device.checkOpen();
+      if (hazards != null) { // that it has passed was luck
+        lock();
+        comesAfter(event);
+        unlock();
+      }
       return;
     }
     long at = begin();
     try {
       driver.encodeWait(queue, at, other.queue, event.value());
-      encoded(0);
+      encoded(0, null);
+      comesAfter(event);
     } catch (DriverException e) {
       throw device.translate(e, name);
     } finally {
       unlock();
+    }
+  }
+
+  /** What is encoded from now on comes after an event. The lock is held. */
+  private void comesAfter(DeviceEvent event) {
+    Stamp now = stamp;
+    Stamp awaited = event.stamp();
+    if (hazards != null && now != null && awaited != null) {
+      stamp = now.with(hazards.after(now.clock(), awaited));
     }
   }
 
@@ -395,7 +436,13 @@ public final class DeviceStream {
    */
   public DeviceEvent record() {
     device.checkOpen();
-    return new DeviceEvent(this, queued);
+    return here();
+  }
+
+  /** As {@link #record}, also on a closed device. */
+  DeviceEvent here() {
+    Stamp now = stamp; // first: `queued` then covers it
+    return new DeviceEvent(this, queued, now);
   }
 
   /**
@@ -407,7 +454,7 @@ public final class DeviceStream {
   public DeviceEvent recordTimed() {
     long at = begin();
     try {
-      DeviceEvent.Timed event = new DeviceEvent.Timed(this, at);
+      DeviceEvent.Timed event = new DeviceEvent.Timed(this, at, stamp);
       timeline.time(at, event);
       commit(Driver.COMMIT_DEFAULT);
       return event;
@@ -455,8 +502,61 @@ public final class DeviceStream {
     }
   }
 
+  /**
+   * As {@link #begin()}, with the memory of an operation claimed, if races are looked for. Under
+   * {@link HazardMode#ORDER} encodes the waits that it lacks.
+   */
+  private long begin(@Nullable Operation operation) {
+    while (true) {
+      long at = begin();
+      Stamp now = stamp;
+      if (operation == null || now == null) {
+        return at;
+      }
+      boolean claimed = false;
+      DeviceEvent missing;
+      try {
+        missing = operation.claim(this, at, now);
+        claimed = missing == null;
+      } finally {
+        if (!claimed) {
+          unlock();
+        }
+      }
+      if (missing == null) {
+        return at;
+      }
+      order(missing);
+    }
+  }
+
+  private void order(DeviceEvent missing) {
+    DeviceStream other = missing.stream();
+    other.flushTo(missing.value(), Driver.COMMIT_DEFAULT);
+    if (other.timeline.submitted() >= missing.value()) { // else it was only claimed, and refused
+      waitFor(missing);
+      if (hazards != null) {
+        hazards.waitAdded();
+      }
+    }
+  }
+
+  /** Gives the lock back, and what an operation has claimed if it was not encoded. */
+  private void end(@Nullable Operation operation) {
+    if (operation != null) {
+      operation.retract();
+    }
+    unlock();
+  }
+
+  /** Waits until whoever has the lock has given it back. */
+  void pass() {
+    lock();
+    unlock();
+  }
+
   /** One more operation stands in the open command buffer; commits it if it is time. */
-  private void encoded(long bytes) {
+  private void encoded(long bytes, @Nullable Operation operation) {
     openOperations++;
     openBytes += bytes;
     queued = timeline.submitted() + 1;
@@ -470,6 +570,9 @@ public final class DeviceStream {
         // again and reports.
         device.log(System.Logger.Level.DEBUG, "early commit refused on " + name, e);
       }
+    }
+    if (operation != null) {
+      stamp = operation.settle();
     }
   }
 
@@ -542,6 +645,17 @@ public final class DeviceStream {
     return timeline;
   }
 
+  /** The device's race detector, if there is one. */
+  @Nullable Hazards hazards() {
+    return hazards;
+  }
+
+  /** How many operations were encoded, if races are looked for. */
+  long position() {
+    Stamp now = stamp;
+    return now == null ? 0 : now.position();
+  }
+
   StreamCache cache() {
     return cache;
   }
@@ -553,10 +667,18 @@ public final class DeviceStream {
 
   // ---- waiting
 
-  /** Submits and waits for a value of {@link #queued}; throws if its work failed. */
-  void await(long value, long timeoutNanos) {
-    awaitReached(value, timeoutNanos);
-    timeline.throwIfFailed(value);
+  /** Submits and waits for an event of this stream; throws if its work failed. */
+  void await(DeviceEvent event, long timeoutNanos) {
+    awaitReached(event.value(), timeoutNanos);
+    observed(event.stamp());
+    timeline.throwIfFailed(event.value());
+  }
+
+  /** A thread has seen that this moment is over. */
+  void observed(@Nullable Stamp moment) {
+    if (hazards != null) {
+      hazards.observed(moment);
+    }
   }
 
   /** Submits and waits for a value of {@link #queued}, whether its work succeeds or not. */
@@ -576,8 +698,7 @@ public final class DeviceStream {
    *     wait.watchdog.ms}
    */
   public void synchronize() {
-    device.checkOpen();
-    await(queued, -1);
+    await(record(), -1);
   }
 
   /**
@@ -588,13 +709,12 @@ public final class DeviceStream {
    */
   public void synchronize(Duration timeout) {
     long nanos = Device.nanos(timeout);
-    device.checkOpen();
-    await(queued, nanos);
+    await(record(), nanos);
   }
 
   /** Whether everything encoded so far is done. Does not submit, never blocks. */
   public boolean query() {
-    return timeline.reached(queued);
+    return here().query();
   }
 
   // ---- failure and end
@@ -627,6 +747,7 @@ public final class DeviceStream {
       }
       driver.resetQueue(queue);
       timeline.reset();
+      observed(stamp); // it was seen to be idle
     } catch (DriverException e) {
       throw device.translate(e, name);
     } finally {

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
+import java.util.stream.Collectors;
 
 /**
  * A compiled {@link Graph}. May be run by any number of threads on any streams at once. Executables
@@ -21,6 +22,7 @@ public final class Executable implements AutoCloseable {
   private final Graph graph;
   private final GraphCache.Program program;
   private final long handle;
+  private final String name;
   private final Lifetime lifetime = new Lifetime();
 
   Executable(Device device, Graph graph, GraphCache.Program program) {
@@ -28,6 +30,15 @@ public final class Executable implements AutoCloseable {
     this.graph = graph;
     this.program = program;
     this.handle = program.handle();
+    this.name = name(graph);
+  }
+
+  /** The operations that give the outputs. */
+  private static String name(Graph graph) {
+    return graph.outputs().stream()
+        .map(output -> output.name().replaceFirst("#.*", ""))
+        .distinct()
+        .collect(Collectors.joining(", "));
   }
 
   /** What it computes. */
@@ -118,7 +129,7 @@ public final class Executable implements AutoCloseable {
       for (; held < inputs.size() + outputs.size(); held++) {
         outputs.get(held - inputs.size()).buffer().acquire(device);
       }
-      stream.execute(handle, inputs, outputs);
+      stream.execute(handle, name, inputs, outputs);
     } finally {
       while (held > 0) {
         held--;

@@ -3,6 +3,7 @@ package dev.metalstreams;
 import java.nio.ByteBuffer;
 import java.util.Objects;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The memory of a buffer as the CPU sees it, until it is closed. The buffer's memory stays valid
@@ -14,11 +15,18 @@ import java.util.concurrent.atomic.AtomicBoolean;
  */
 public final class HostView implements AutoCloseable {
   private final DeviceBuffer buffer;
+  private final boolean writable;
+
+  /** What the race detector knows it as; null if there is none. */
+  private final @Nullable Operation access;
+
   private final AtomicBoolean open = new AtomicBoolean(true);
 
   /** Takes over one acquire of the buffer. */
-  HostView(DeviceBuffer buffer) {
+  HostView(DeviceBuffer buffer, boolean writable, @Nullable Operation access) {
     this.buffer = buffer;
+    this.writable = writable;
+    this.access = access;
   }
 
   /** Length in bytes. */
@@ -51,13 +59,22 @@ public final class HostView implements AutoCloseable {
     if (!open.get()) {
       throw new IllegalStateException("the view is closed");
     }
-    return buffer.device().driver().contents(buffer.handle(), offset, length);
+    ByteBuffer bytes = buffer.device().driver().contents(buffer.handle(), offset, length);
+    return writable ? bytes : bytes.asReadOnlyBuffer().order(bytes.order());
+  }
+
+  /** The race detector looks at this view no longer. */
+  void leaveOrderToCaller() {
+    if (access != null) {
+      access.retract();
+    }
   }
 
   /** Ends the view. Idempotent. */
   @Override
   public void close() {
     if (open.compareAndSet(true, false)) {
+      leaveOrderToCaller();
       buffer.release();
     }
   }

@@ -16,6 +16,11 @@ class Parts {
     return new Allocator(device);
   }
 
+  /** Made only if races are looked for. */
+  Hazards hazards(Device device) {
+    return new Hazards(device);
+  }
+
   /** Whether the device has a completion thread; a test without one drains by hand. */
   boolean completionThread() {
     return true;

@@ -130,6 +130,23 @@ public final class Settings {
         "MST_AGX_GUARD",
         "0",
         "Metal: 1 keeps encoders apart from the GPU driver's destruction of others; 0 does not"),
+    HAZARDS(
+        "hazards",
+        "METALSTREAMS_HAZARDS",
+        "off",
+        "races between streams, or stream and CPU, for memory: off, detect (reported) or order (the missing wait is"
+            + " added)"),
+    HAZARD_REPORT(
+        "hazards.report",
+        "METALSTREAMS_HAZARDS_REPORT",
+        "throw",
+        "how a race is reported: throw or log"),
+    HAZARD_SAMPLE(
+        "hazards.sample",
+        "METALSTREAMS_HAZARDS_SAMPLE",
+        "64",
+        "after the first 1000 operations of a stream, one in so many has its call site looked up for reports of races:"
+            + " 1 to 1000000"),
     DEBUG("debug", "PYTORCH_MPS_DEBUG", "0", "1 checks the lock order at run time; 0 does not");
 
     final String label;
@@ -171,6 +188,9 @@ public final class Settings {
   final int hostWorkers;
   final String hostMath;
   final Set<DriverFlag> flags;
+  final HazardMode hazards;
+  final HazardReport hazardReport;
+  final int hazardSample;
   final boolean debug;
 
   private Settings(
@@ -241,6 +261,9 @@ public final class Settings {
     reader.flag(Key.FORCE_GRAPH, DriverFlag.FORCE_GRAPH, flags);
     reader.flag(Key.PARALLEL_COMPUTE, DriverFlag.PARALLEL_COMPUTE, flags);
     reader.flag(Key.AGX_GUARD, DriverFlag.AGX_GUARD, flags);
+    hazards = reader.constant(Key.HAZARDS, HazardMode.class);
+    hazardReport = reader.constant(Key.HAZARD_REPORT, HazardReport.class);
+    hazardSample = reader.integer(Key.HAZARD_SAMPLE, 1, 1_000_000);
     debug = reader.integer(Key.DEBUG, 0, 1) == 1;
   }
 

@@ -75,7 +75,7 @@ public final class Tensor implements AutoCloseable {
       throw new IllegalArgumentException(
           "the array has " + into.length + " elements, the tensor " + length);
     }
-    try (HostView view = buffer.map()) {
+    try (HostView view = buffer.view("toFloats", false, true)) {
       type.read(view.bytes(), into, length);
     }
   }
@@ -94,7 +94,7 @@ public final class Tensor implements AutoCloseable {
       throw new IllegalArgumentException(
           values.length + " values for a tensor of shape " + shape + ", which has " + elements());
     }
-    try (HostView view = buffer.map()) {
+    try (HostView view = buffer.view("write", true, true)) {
       type.write(values, view.bytes());
     }
   }

@@ -197,6 +197,15 @@ class BadInputTest extends CoreTest {
         "mode",
         () -> Device.builder().memoryMode(null));
     bad("Device.Builder.leaks(LeakLevel)", NULL, "level", () -> Device.builder().leaks(null));
+    bad("Device.Builder.hazards(HazardMode)", NULL, "mode", () -> Device.builder().hazards(null));
+    bad(
+        "Device.Builder.hazardReport(HazardReport)",
+        NULL,
+        "report",
+        () -> Device.builder().hazardReport(null));
+    for (int operations : new int[] {0, -1, 1_000_001}) {
+      setting("hazardSample(int)", "hazards.sample", each -> each.hazardSample(operations));
+    }
     for (double ratio : new double[] {-0.1, 2.1, Double.NaN, Double.POSITIVE_INFINITY}) {
       setting(
           "memoryRatios(double,double)", "memory.soft.ratio", each -> each.memoryRatios(ratio, 2));
@@ -686,6 +695,7 @@ class BadInputTest extends CoreTest {
     expect("Lease.stream()", STATE, lease::stream);
     expect("HostView.bytes()", STATE, view::bytes);
     expect("DeviceBuffer.map()", STATE, buffer::map);
+    expect("DeviceBuffer.mapReadOnly()", STATE, buffer::mapReadOnly);
     expect("DeviceBuffer.mapUnsafe()", STATE, buffer::mapUnsafe);
     expect("Tensor.toFloats()", STATE, x::toFloats);
     device.close();
@@ -694,6 +704,7 @@ class BadInputTest extends CoreTest {
     DeviceMemory memory = device.memory();
     expect("Device.synchronize()", over, device::synchronize);
     expect("DeviceBuffer.map()", over, buffer::map);
+    expect("DeviceBuffer.mapReadOnly()", over, buffer::mapReadOnly);
     expect("DeviceBuffer.mapUnsafe()", over, buffer::mapUnsafe);
     expect("DeviceMemory.emptyCache()", over, memory::emptyCache);
     expect("DeviceStream.record()", over, stream::record);
@@ -711,6 +722,7 @@ class BadInputTest extends CoreTest {
         List.<ThrowingCallable>of(
             device::close,
             device::isClosed,
+            device::hazards,
             device::info,
             device::settings,
             device::memory,

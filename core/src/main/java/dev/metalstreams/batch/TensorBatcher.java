@@ -87,8 +87,8 @@ public final class TensorBatcher implements AutoCloseable {
       try {
         y = device.empty(DType.F32, withFirst(rows, resultShape));
         try {
-          given = x.buffer().map();
-          results = y.buffer().map();
+          given = open(x);
+          results = open(y);
           in = given.bytes().asFloatBuffer();
           out = results.bytes().asFloatBuffer();
         } catch (RuntimeException e) {
@@ -99,6 +99,12 @@ public final class TensorBatcher implements AutoCloseable {
         x.close();
         throw e;
       }
+    }
+
+    /** For good: this class orders what CPU and device do. */
+    private static HostView open(Tensor tensor) {
+      tensor.buffer().map().close(); // waits for what the memory's last tenant has left under way
+      return tensor.buffer().mapUnsafe();
     }
 
     void close() {
