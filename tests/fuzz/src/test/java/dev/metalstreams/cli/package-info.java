@@ -1,0 +1,5 @@
+/** Fuzzing. */
+@NullMarked
+package dev.metalstreams.cli;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,5 @@
+/** Fuzzing. */
+@NullMarked
+package dev.metalstreams.safetensors;
+
+import org.jspecify.annotations.NullMarked;
