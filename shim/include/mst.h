@@ -231,7 +231,8 @@ typedef struct mst_completion {
 /* Takes up to `capacity` completions, oldest first, and writes their number; waits up to timeout_ns (< 0: without
  * limit, 0: not at all) for the first. MST_OK with a count of 0 after mst_device_wake, MST_TIMEOUT after the time.
  * A completion is in this queue before the value it reports can be seen, and the completion of a failure is before
- * those that depend on it; those of one queue come in the order of their values.
+ * those that depend on it; those of one queue come in the order of their values. Whoever has taken a completion sees
+ * its value: begin(), reset() and mst_buffer_destroy() no longer count that command buffer as uncompleted.
  * Meant for one draining thread; safe from several. Blocks. */
 MST_API int32_t mst_device_next_completions(mst_device *device, mst_completion *out_completions, int32_t capacity,
                                             int64_t timeout_ns, int32_t *out_count);

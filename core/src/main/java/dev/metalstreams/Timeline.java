@@ -23,8 +23,9 @@ import org.jspecify.annotations.Nullable;
  * <h2>Invariants</h2>
  *
  * <ol>
- *   <li>{@code completed <= submitted}, and both only grow. They are never set back, not even by a
- *       reset.
+ *   <li>Both only grow. They are never set back, not even by a reset. {@code completed <=
+ *       submitted} for whoever holds the stream's lock; others may see work completed a moment
+ *       before they see it submitted.
  *   <li>{@code submitted} is written under the stream's lock, together with the commit: else a
  *       later value could be signalled first.
  *   <li>{@code completed >= v} implies that every failure at or before v is in {@code failures}.
