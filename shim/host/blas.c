@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
+#include "../common/error.h"
 #include "sgemm.h"
 
 /* Values of the CBLAS interface. */

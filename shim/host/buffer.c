@@ -14,8 +14,8 @@
 
 #include <stdlib.h>
 
+#include "../common/error.h"
 #include "device.h"
-#include "error.h"
 #include "test_hooks.h"
 
 /* Whole cache lines, and what vector loads like best. */

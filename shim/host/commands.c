@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/error.h"
 #include "buffer.h"
 #include "device.h"
-#include "error.h"
 #include "executable.h"
 #include "queue.h"
 #include "test_hooks.h"

@@ -21,10 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/error.h"
+#include "../common/graph.h"
 #include "device.h"
-#include "error.h"
 #include "executable.h"
-#include "graph.h"
 #include "test_hooks.h"
 
 /* What the compiler knows of a node. */
@@ -519,9 +519,9 @@ static int64_t constant_start(compiler *compiler, int32_t id) {
       return 0;
     }
     if (node->dtype == MST_F16) {
-      mst_widen(node->as.data, compiler->constants + start, node->elements);
+      mst_widen((const uint16_t *)node->as.constant->elements, compiler->constants + start, node->elements);
     } else {
-      memcpy(compiler->constants + start, node->as.data, (size_t)node->elements * sizeof(float));
+      memcpy(compiler->constants + start, node->as.constant->elements, (size_t)node->elements * sizeof(float));
     }
     plan->start = start;
   }

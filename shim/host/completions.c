@@ -27,8 +27,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/error.h"
 #include "device.h"
-#include "error.h"
 #include "test_hooks.h"
 
 enum { FIRST_CAPACITY = 256, MOST_UNTOLD = 128 };

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "error.h"
+#include "../common/error.h"
 #include "platform.h"
 #include "queue.h"
 #include "test_hooks.h"

@@ -8,9 +8,9 @@
 
 #include <stdlib.h>
 
+#include "../common/error.h"
 #include "buffer.h"
 #include "device.h"
-#include "error.h"
 #include "scratch.h"
 #include "test_hooks.h"
 

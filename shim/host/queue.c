@@ -29,7 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "error.h"
+#include "../common/error.h"
 #include "test_hooks.h"
 
 /* ---------------------------------------------------------------------------------------------------- publishing -- */

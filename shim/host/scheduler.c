@@ -25,9 +25,9 @@
 
 #include <stdlib.h>
 
+#include "../common/error.h"
 #include "commands.h"
 #include "device.h"
-#include "error.h"
 #include "queue.h"
 
 /* A hinted queue is promoted after one to two of these: less than the 10 ms that mst.h promises. */

@@ -9,8 +9,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "../common/error.h"
 #include "device.h"
-#include "error.h"
 #include "queue.h"
 
 struct mst_live mst_live;

@@ -96,4 +96,6 @@ struct mst_live {
 };
 extern struct mst_live mst_live;
 
+#define MST_COUNT_LIVE(objects, change) atomic_fetch_add(&mst_live.objects, change)
+
 #endif

@@ -7,16 +7,7 @@
 
 #include <stdint.h>
 
-enum mst_unary {
-  MST_UNARY_RELU,
-  MST_UNARY_SIGMOID,
-  MST_UNARY_TANH,
-  MST_UNARY_GELU_ERF,
-  MST_UNARY_GELU_TANH,
-  MST_UNARY_COUNT
-};
-
-enum mst_binary { MST_BINARY_ADD, MST_BINARY_SUBTRACT, MST_BINARY_MULTIPLY, MST_BINARY_DIVIDE, MST_BINARY_COUNT };
+#include "../common/graph.h"
 
 /* out may be in. */
 typedef void mst_unary_row(const float *in, float *out, int64_t count);

@@ -12,23 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../common/object.h"
 #include "completions.h"
 #include "mst.h"
-
-/* First field of every object behind a handle: tells a handle of the wrong type, or one that was ended a moment ago. */
-enum mst_tag {
-  MST_TAG_DEVICE = 0x4d535444,
-  MST_TAG_QUEUE = 0x4d535451,
-  MST_TAG_BUFFER = 0x4d535442,
-  MST_TAG_GRAPH = 0x4d535447,
-  MST_TAG_EXECUTABLE = 0x4d535445,
-  MST_TAG_ENDED = 0x4d535400
-};
-
-/* False for NULL, too. */
-static inline bool mst_is(const void *object, uint32_t tag) {
-  return object != NULL && *(const uint32_t *)object == tag;
-}
 
 struct mst_kernels;
 
@@ -66,9 +52,6 @@ struct mst_device {
   uint32_t handlers;   /* completion handlers that run just now */
   mst_completions completions;
 };
-
-void mst_device_retain(mst_device *device);
-void mst_device_release(mst_device *device);
 
 static inline void mst_lock(mst_device *device) {
   pthread_mutex_lock(&device->lock);

@@ -9,16 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mst.h"
-
-/* Keeps "function: message" for mst_last_error of this thread, and returns status. */
-int32_t mst_error(int32_t status, const char *function, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* Fails the ABI function in whose body it stands. */
-#define MST_FAIL(status, ...) mst_error(status, __func__, __VA_ARGS__)
-
-/* Copies a text, cut at a character's border if it is too long; NULL counts as "". */
-void mst_copy_text(char *out, size_t capacity, const char *text);
+#include "../common/error.h"
 
 /* Writes "description (domain code)"; an error may be nil where Metal gives none. */
 void mst_describe_error(NSError *error, char *out, size_t capacity);

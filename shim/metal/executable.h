@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "graph.h"
+#include "../common/graph.h"
 #include "mst.h"
 
 struct mst_instance;
@@ -19,8 +19,7 @@ struct mst_executable {
   uint32_t tag;
   atomic_uint references; /* the caller's handle and the command buffers that use it */
   mst_device *device;
-  mst_node *nodes;
-  int32_t node_count;
+  mst_graph *graph;   /* a copy of what was compiled */
   int32_t *arguments; /* nodes: inputs in order, then outputs */
   uint32_t input_count;
   uint32_t argument_count;

@@ -26,13 +26,12 @@
 
 #include "buffer.h"
 #include "commands.h"
+#include "compile.h"
 #include "device.h"
 #include "error.h"
 #include "matmul.h"
 #include "queue.h"
-
-/* A tensor of MPS has fewer elements. */
-static const int64_t MOST_ELEMENTS = INT32_MAX;
+#include "tensors.h"
 
 typedef struct mst_instance {
   mst_executable *executable;
@@ -53,39 +52,12 @@ typedef struct mst_instance {
 
 /* ---------------------------------------------------------------------------------------------------- compiling --- */
 
-static MPSGraphTensor *add_node(MPSGraph *graph, const mst_node *nodes, const mst_node *node,
-                                NSArray<MPSGraphTensor *> *tensors) {
-  switch (node->kind) {
-    case MST_NODE_INPUT:
-      return [graph placeholderWithShape:mst_shape_of(node) dataType:MPSDataTypeFloat32 name:nil];
-    case MST_NODE_CONSTANT:
-      return [graph constantWithData:(NSData *)node->data shape:mst_shape_of(node) dataType:MPSDataTypeFloat32];
-    case MST_NODE_MATMUL:
-      return mst_matmul_add(graph, nodes, node, [tensors objectAtIndex:(NSUInteger)node->a],
-                            [tensors objectAtIndex:(NSUInteger)node->b]);
-    case MST_NODE_ADD:
-      return [graph additionWithPrimaryTensor:[tensors objectAtIndex:(NSUInteger)node->a]
-                              secondaryTensor:[tensors objectAtIndex:(NSUInteger)node->b]
-                                         name:nil];
-    default: {
-      /* Not reLUWithTensor: nothing says what that makes of a NaN. A NaN is not less than 0, so it stays. */
-      MPSGraphTensor *a = [tensors objectAtIndex:(NSUInteger)node->a];
-      MPSGraphTensor *zero = [graph constantWithScalar:0.0 shape:mst_shape_of(node) dataType:MPSDataTypeFloat32];
-      return [graph selectWithPredicateTensor:[graph lessThanWithPrimaryTensor:a secondaryTensor:zero name:nil]
-                          truePredicateTensor:zero
-                         falsePredicateTensor:a
-                                         name:nil];
-    }
-  }
-}
-
-/* Writes, for each tensor of `order`, which argument it is; false if one is none of them. */
-static bool find_arguments(NSArray<MPSGraphTensor *> *order, const mst_executable *executable, uint32_t first,
-                           uint32_t count, NSArray<MPSGraphTensor *> *tensors, uint32_t *out) {
+/* Writes, for each tensor of `order`, which argument it is; false if it is none of `count` from the first. */
+static bool find_arguments(NSArray<MPSGraphTensor *> *order, NSArray<MPSGraphTensor *> *arguments, uint32_t first,
+                           uint32_t count, uint32_t *out) {
   for (NSUInteger i = 0; i < order.count; i++) {
     uint32_t argument = first;
-    while (argument < first + count &&
-           [order objectAtIndex:i] != [tensors objectAtIndex:(NSUInteger)executable->arguments[argument]]) {
+    while (argument < first + count && [order objectAtIndex:i] != [arguments objectAtIndex:argument]) {
       argument++;
     }
     if (argument == first + count) {
@@ -106,36 +78,6 @@ static void free_instance(mst_instance *instance) {
   free(instance);
 }
 
-/* Builds the graph of the executable in `graph`, and compiles it. */
-static MPSGraphExecutable *compile(const mst_executable *executable, MPSGraph *graph,
-                                   NSMutableArray<MPSGraphTensor *> *tensors) {
-  for (int32_t i = 0; i < executable->node_count; i++) {
-    [tensors addObject:add_node(graph, executable->nodes, &executable->nodes[i], tensors)];
-  }
-  NSMutableDictionary<MPSGraphTensor *, MPSGraphShapedType *> *feeds = [NSMutableDictionary dictionary];
-  NSMutableArray<MPSGraphTensor *> *targets = [NSMutableArray array];
-  for (uint32_t i = 0; i < executable->argument_count; i++) {
-    MPSGraphTensor *tensor = [tensors objectAtIndex:(NSUInteger)executable->arguments[i]];
-    if (i < executable->input_count) {
-      MPSShape *shape = mst_shape_of(&executable->nodes[executable->arguments[i]]);
-      MPSGraphShapedType *type = [[[MPSGraphShapedType alloc] initWithShape:shape
-                                                                   dataType:MPSDataTypeFloat32] autorelease];
-      [feeds setObject:type forKey:tensor];
-    } else {
-      [targets addObject:tensor];
-    }
-  }
-  MPSGraphCompilationDescriptor *compilation = [[[MPSGraphCompilationDescriptor alloc] init] autorelease];
-  /* The default, level 1, may place operations on the CPU or the Neural Engine: other numbers, other queues. */
-  compilation.optimizationLevel = MPSGraphOptimizationLevel0;
-  compilation.waitForCompilationCompletion = YES;
-  return [graph compileWithDevice:executable->device->graph_device
-                            feeds:feeds
-                    targetTensors:targets
-                 targetOperations:nil
-            compilationDescriptor:compilation];
-}
-
 /* A new instance, in no list; NULL and an error on behalf of `function`. */
 static mst_instance *make_instance(mst_executable *executable, const char *function, int32_t *status) {
   mst_instance *instance = calloc(1, sizeof(mst_instance));
@@ -146,10 +88,11 @@ static mst_instance *make_instance(mst_executable *executable, const char *funct
   instance->executable = executable;
   instance->graph = [[MPSGraph alloc] init];
   instance->graph.options = MPSGraphOptionsNone; /* unified memory: nothing to copy back */
-  NSMutableArray<MPSGraphTensor *> *tensors = [NSMutableArray array];
+  NSMutableArray<MPSGraphTensor *> *arguments = [NSMutableArray array];
   NSString *reason = @"MPSGraph gives no executable";
   @try {
-    instance->metal = [compile(executable, instance->graph, tensors) retain];
+    instance->metal =
+        [mst_compile(executable->graph, instance->graph, executable->device->graph_device, arguments) retain];
   } @catch (NSException *exception) {
     reason = [NSString stringWithFormat:@"%@: %@", exception.name, exception.reason];
   }
@@ -171,8 +114,8 @@ static mst_instance *make_instance(mst_executable *executable, const char *funct
   instance->targets = calloc(targets.count + 1, sizeof(uint32_t));
   uint32_t output_count = executable->argument_count - executable->input_count;
   if (instance->feeds == NULL || instance->targets == NULL || instance->target_count != output_count ||
-      !find_arguments(feeds, executable, 0, executable->input_count, tensors, instance->feeds) ||
-      !find_arguments(targets, executable, executable->input_count, output_count, tensors, instance->targets)) {
+      !find_arguments(feeds, arguments, 0, executable->input_count, instance->feeds) ||
+      !find_arguments(targets, arguments, executable->input_count, output_count, instance->targets)) {
     free_instance(instance);
     *status = mst_error(MST_ERROR_COMPILE, function, "MPSGraph names other feeds or targets than the graph has");
     return NULL;
@@ -288,12 +231,7 @@ void mst_executable_release(mst_executable *executable) {
     next = each->next_of_executable;
     free_instance(each);
   }
-  @autoreleasepool {
-    for (int32_t i = 0; executable->nodes != NULL && i < executable->node_count; i++) {
-      [(NSData *)executable->nodes[i].data release];
-    }
-  }
-  free(executable->nodes);
+  mst_graph_destroy(executable->graph);
   free(executable->arguments);
   executable->tag = MST_TAG_ENDED;
   free(executable);
@@ -313,52 +251,28 @@ int32_t mst_executable_destroy(mst_executable *executable) {
   }
 }
 
-/* Whether MPSGraph can compute the graph; else an error. */
-static int32_t check_graph(const mst_graph *graph, const char *function) {
-  if (graph->output_count == 0) {
-    return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "the graph has no output");
-  }
-  for (int32_t i = 0; i < graph->node_count; i++) {
-    const mst_node *node = &graph->nodes[i];
-    if (node->elements > MOST_ELEMENTS) {
-      return mst_error(MST_ERROR_UNSUPPORTED, function, "node %d has %lld elements; MPSGraph takes at most %lld", i,
-                       (long long)node->elements, (long long)MOST_ELEMENTS);
-    }
-    const char *unsupported = node->kind == MST_NODE_MATMUL ? mst_matmul_unsupported(graph->nodes, node) : NULL;
-    if (unsupported != NULL) {
-      return mst_error(MST_ERROR_UNSUPPORTED, function, "node %d: %s", i, unsupported);
-    }
-  }
-  return MST_OK;
-}
-
-/* Takes the description over; false if there is no memory. */
+/* Keeps what was compiled; false if there is no memory. */
 static bool describe(mst_executable *executable, const mst_graph *graph) {
-  executable->node_count = graph->node_count;
   executable->input_count = (uint32_t)graph->input_count;
   executable->argument_count = (uint32_t)(graph->input_count + graph->output_count);
-  executable->nodes = calloc((size_t)graph->node_count, sizeof(mst_node));
+  executable->graph = mst_graph_copy(graph);
   executable->arguments = malloc(executable->argument_count * sizeof(int32_t));
-  if (executable->nodes == NULL || executable->arguments == NULL) {
+  if (executable->graph == NULL || executable->arguments == NULL) {
     return false;
-  }
-  memcpy(executable->nodes, graph->nodes, (size_t)graph->node_count * sizeof(mst_node));
-  for (int32_t i = 0; i < executable->node_count; i++) {
-    [(NSData *)executable->nodes[i].data retain];
   }
   uint32_t argument = 0;
   int32_t product = -1;
-  for (int32_t i = 0; i < graph->node_count; i++) {
-    if (graph->nodes[i].kind == MST_NODE_INPUT) {
-      executable->arguments[argument++] = i;
-    } else if (graph->nodes[i].kind == MST_NODE_MATMUL) {
+  for (int32_t id = 0; id < graph->node_count; id++) {
+    if (graph->nodes[id].kind == MST_NODE_INPUT) {
+      executable->arguments[argument++] = id;
+    } else if (graph->nodes[id].kind == MST_NODE_MATMUL) {
       executable->matmul_count++;
-      product = i;
+      product = id;
     }
   }
   memcpy(executable->arguments + argument, graph->outputs, (size_t)graph->output_count * sizeof(int32_t));
   bool sole = executable->matmul_count == 1 && graph->node_count == graph->input_count + 1;
-  executable->sole_product = sole && mst_matmul_suits_ndarray(graph->nodes, &graph->nodes[product]) ? product : -1;
+  executable->sole_product = sole && mst_matmul_suits_ndarray(graph, &graph->nodes[product]) ? product : -1;
   return true;
 }
 
@@ -367,7 +281,7 @@ int32_t mst_graph_compile(mst_graph *graph, mst_executable **out_executable) {
     if (!mst_is(graph, MST_TAG_GRAPH) || out_executable == NULL) {
       return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no graph or no out-parameter");
     }
-    int32_t status = check_graph(graph, __func__);
+    int32_t status = mst_compile_check(graph, __func__);
     if (status != MST_OK) {
       return status;
     }
@@ -396,6 +310,10 @@ int32_t mst_graph_compile(mst_graph *graph, mst_executable **out_executable) {
 
 /* ------------------------------------------------------------------------------------------------------- encode --- */
 
+static const mst_node *argument_node(const mst_executable *executable, uint32_t argument) {
+  return &executable->graph->nodes[executable->arguments[argument]];
+}
+
 /* Whether the buffers fit the executable; else an error. */
 static int32_t check_arguments(const mst_queue *queue, const mst_executable *executable, mst_buffer *const *buffers,
                                int32_t count, const char *function) {
@@ -411,7 +329,8 @@ static int32_t check_arguments(const mst_queue *queue, const mst_executable *exe
                      executable->input_count, executable->argument_count - executable->input_count);
   }
   for (int32_t i = 0; i < count; i++) {
-    uint64_t bytes = (uint64_t)executable->nodes[executable->arguments[i]].elements * sizeof(float);
+    const mst_node *node = argument_node(executable, (uint32_t)i);
+    uint64_t bytes = (uint64_t)(node->elements * mst_dtype_bytes(node->dtype));
     int32_t status = mst_commands_check_range(queue, buffers[i], 0, bytes, function);
     if (status != MST_OK) {
       return status;
@@ -430,10 +349,10 @@ static NSArray<MPSGraphTensorData *> *tensor_data(const mst_executable *executab
                                                   const uint32_t *order, uint32_t count) {
   NSMutableArray<MPSGraphTensorData *> *data = [NSMutableArray arrayWithCapacity:count];
   for (uint32_t i = 0; i < count; i++) {
-    const mst_node *node = &executable->nodes[executable->arguments[order[i]]];
+    const mst_node *node = argument_node(executable, order[i]);
     MPSGraphTensorData *tensor = [[MPSGraphTensorData alloc] initWithMTLBuffer:buffers[order[i]]->metal
                                                                          shape:mst_shape_of(node)
-                                                                      dataType:MPSDataTypeFloat32];
+                                                                      dataType:mst_type_of(node->dtype)];
     [data addObject:tensor];
     [tensor release];
   }
@@ -443,7 +362,8 @@ static NSArray<MPSGraphTensorData *> *tensor_data(const mst_executable *executab
 /* False: not suited to this path. */
 static bool encode_ndarray(mst_commands *commands, mst_instance *instance, mst_buffer *const *buffers) {
   mst_executable *executable = instance->executable;
-  const mst_node *product = &executable->nodes[executable->sole_product];
+  const mst_graph *graph = executable->graph;
+  const mst_node *product = &graph->nodes[executable->sole_product];
   if (instance->multiply == nil) {
     instance->multiply = [[MPSNDArrayMatrixMultiplication alloc] initWithDevice:executable->device->metal
                                                                     sourceCount:2];
@@ -452,12 +372,11 @@ static bool encode_ndarray(mst_commands *commands, mst_instance *instance, mst_b
   uint32_t a = 0;
   uint32_t b = 0;
   for (uint32_t i = 0; i < executable->input_count; i++) {
-    a = executable->arguments[i] == product->a ? i : a;
-    b = executable->arguments[i] == product->b ? i : b;
+    a = executable->arguments[i] == mst_operand(graph, product, 0) ? i : a;
+    b = executable->arguments[i] == mst_operand(graph, product, 1) ? i : b;
   }
-  return instance->multiply != nil &&
-         mst_matmul_encode(commands, instance->multiply, executable->nodes, product, buffers[a]->metal,
-                           buffers[b]->metal, buffers[executable->input_count]->metal);
+  return instance->multiply != nil && mst_matmul_encode(commands, instance->multiply, graph, product, buffers[a]->metal,
+                                                        buffers[b]->metal, buffers[executable->input_count]->metal);
 }
 
 static void encode_graph(mst_commands *commands, mst_instance *instance, mst_buffer *const *buffers) {

@@ -9,28 +9,26 @@
 #import <MetalPerformanceShadersGraph/MetalPerformanceShadersGraph.h>
 #include <stdbool.h>
 
+#include "../common/graph.h"
 #include "commands.h"
-#include "graph.h"
 #include "mst.h"
 
 /* A matrix product, by MPSGraph or by MPSNDArrayMatrixMultiplication. See matmul.m. */
 
 /* Why MPSGraph would compute this product wrongly on this system; NULL if it does not. */
-const char *mst_matmul_unsupported(const mst_node *nodes, const mst_node *product);
+const char *mst_matmul_unsupported(const mst_graph *graph, const mst_node *product);
 
-/* Adds the product of a and b, which have the shapes of the nodes, to the graph; the result has the node's shape. */
-MPSGraphTensor *mst_matmul_add(MPSGraph *graph, const mst_node *nodes, const mst_node *product, MPSGraphTensor *a,
+/* Adds the product of a and b, which are F32 and have the shapes of the nodes, to `metal`; the result has the shape of
+ * the product. */
+MPSGraphTensor *mst_matmul_add(MPSGraph *metal, const mst_graph *graph, const mst_node *product, MPSGraphTensor *a,
                                MPSGraphTensor *b);
 
 /* Whether MPSNDArrayMatrixMultiplication can compute this product straight from and into buffers. */
-bool mst_matmul_suits_ndarray(const mst_node *nodes, const mst_node *product);
+bool mst_matmul_suits_ndarray(const mst_graph *graph, const mst_node *product);
 
 /* Encodes the product with `kernel`, which one thread uses at a time. False, and nothing is encoded: it cannot be done
  * so after all. */
-bool mst_matmul_encode(mst_commands *commands, MPSNDArrayMatrixMultiplication *kernel, const mst_node *nodes,
+bool mst_matmul_encode(mst_commands *commands, MPSNDArrayMatrixMultiplication *kernel, const mst_graph *graph,
                        const mst_node *product, id<MTLBuffer> a, id<MTLBuffer> b, id<MTLBuffer> y);
-
-/* A shape as MPSGraph takes it. A scalar is a vector of one element. */
-MPSShape *mst_shape_of(const mst_node *node);
 
 #endif

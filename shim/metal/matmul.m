@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "tensors.h"
 
 /* Longest sum, and longest dimension before macOS 14.4. */
 static const int64_t MOST_INNER = 32768;
@@ -36,11 +37,16 @@ typedef struct mst_product {
   int64_t k;
 } mst_product;
 
-static mst_product flatten(const mst_node *nodes, const mst_node *product) {
-  const mst_node *a = &nodes[product->a];
-  mst_product flat = {1, a->dims[a->rank - 2], product->dims[product->rank - 1], a->dims[a->rank - 1]};
+static const mst_node *operand(const mst_graph *graph, const mst_node *product, int32_t index) {
+  return &graph->nodes[mst_operand(graph, product, index)];
+}
+
+static mst_product flatten(const mst_graph *graph, const mst_node *product) {
+  const mst_node *a = operand(graph, product, 0);
+  mst_product flat = {1, product->dims[product->rank - 2], product->dims[product->rank - 1],
+                      a->dims[a->rank - (product->transpose_a ? 2 : 1)]};
   int64_t leading = a->elements / (flat.m * flat.k);
-  if (nodes[product->b].rank == 2) {
+  if (operand(graph, product, 1)->rank == 2) {
     flat.m *= leading;
   } else {
     flat.batch = leading;
@@ -48,24 +54,13 @@ static mst_product flatten(const mst_node *nodes, const mst_node *product) {
   return flat;
 }
 
-MPSShape *mst_shape_of(const mst_node *node) {
-  NSMutableArray<NSNumber *> *shape = [NSMutableArray arrayWithCapacity:MST_MAX_RANK];
-  for (int32_t i = 0; i < node->rank; i++) {
-    [shape addObject:[NSNumber numberWithLongLong:node->dims[i]]];
-  }
-  if (node->rank == 0) {
-    [shape addObject:[NSNumber numberWithLongLong:1]];
-  }
-  return shape;
-}
-
 /* ------------------------------------------------------------------------------------------------------ MPSGraph -- */
 
-const char *mst_matmul_unsupported(const mst_node *nodes, const mst_node *product) {
+const char *mst_matmul_unsupported(const mst_graph *graph, const mst_node *product) {
   if (@available(macOS 14.4, *)) {
     return NULL;
   }
-  mst_product flat = flatten(nodes, product);
+  mst_product flat = flatten(graph, product);
   return flat.m > MOST_INNER || flat.n > MOST_INNER || flat.k > MOST_INNER
              ? "before macOS 14.4 a matrix product with a dimension beyond 32768 is wrong"
              : NULL;
@@ -78,13 +73,13 @@ static MPSShape *matrices(int64_t batch, int64_t rows, int64_t columns, bool bat
                  : [NSArray arrayWithObjects:first, last, nil];
 }
 
-static MPSGraphTensor *slice(MPSGraph *graph, MPSGraphTensor *tensor, NSUInteger dimension, int64_t start,
+static MPSGraphTensor *slice(MPSGraph *metal, MPSGraphTensor *tensor, NSUInteger dimension, int64_t start,
                              int64_t length) {
-  return [graph sliceTensor:tensor dimension:dimension start:(NSInteger)start length:(NSInteger)length name:nil];
+  return [metal sliceTensor:tensor dimension:dimension start:(NSInteger)start length:(NSInteger)length name:nil];
 }
 
 /* a [.., m, k] times b [.., k, n] or, if transposed, [.., n, k], with the inner dimension cut into parts. */
-static MPSGraphTensor *inner_parts(MPSGraph *graph, MPSGraphTensor *a, MPSGraphTensor *b, int64_t k, bool transposed,
+static MPSGraphTensor *inner_parts(MPSGraph *metal, MPSGraphTensor *a, MPSGraphTensor *b, int64_t k, bool transposed,
                                    NSUInteger rank) {
   MPSGraphTensor *sum = nil;
   for (int64_t start = 0; start < k; start += MOST_INNER) {
@@ -92,48 +87,58 @@ static MPSGraphTensor *inner_parts(MPSGraph *graph, MPSGraphTensor *a, MPSGraphT
     MPSGraphTensor *left = a;
     MPSGraphTensor *right = b;
     if (length < k) {
-      left = slice(graph, a, rank - 1, start, length);
-      right = slice(graph, b, transposed ? rank - 1 : rank - 2, start, length);
+      left = slice(metal, a, rank - 1, start, length);
+      right = slice(metal, b, transposed ? rank - 1 : rank - 2, start, length);
     }
     if (transposed) {
-      right = [graph transposeTensor:right dimension:rank - 2 withDimension:rank - 1 name:nil];
+      right = [metal transposeTensor:right dimension:rank - 2 withDimension:rank - 1 name:nil];
     }
-    MPSGraphTensor *part = [graph matrixMultiplicationWithPrimaryTensor:left secondaryTensor:right name:nil];
-    sum = sum == nil ? part : [graph additionWithPrimaryTensor:sum secondaryTensor:part name:nil];
+    MPSGraphTensor *part = [metal matrixMultiplicationWithPrimaryTensor:left secondaryTensor:right name:nil];
+    sum = sum == nil ? part : [metal additionWithPrimaryTensor:sum secondaryTensor:part name:nil];
   }
   return sum;
 }
 
-MPSGraphTensor *mst_matmul_add(MPSGraph *graph, const mst_node *nodes, const mst_node *product, MPSGraphTensor *a,
+/* a [.., k, m] as [.., m, k]: a product is flattened by rows of a, which must be there. */
+static MPSGraphTensor *upright(MPSGraph *metal, const mst_node *node, MPSGraphTensor *a) {
+  NSUInteger rank = (NSUInteger)node->rank;
+  return [metal transposeTensor:a dimension:rank - 2 withDimension:rank - 1 name:nil];
+}
+
+MPSGraphTensor *mst_matmul_add(MPSGraph *metal, const mst_graph *graph, const mst_node *product, MPSGraphTensor *a,
                                MPSGraphTensor *b) {
-  mst_product flat = flatten(nodes, product);
-  bool batched = nodes[product->b].rank > 2;
+  mst_product flat = flatten(graph, product);
+  bool batched = operand(graph, product, 1)->rank > 2;
   bool transposed = product->transpose_b;
   NSUInteger rank = batched ? 3 : 2;
-  a = [graph reshapeTensor:a withShape:matrices(flat.batch, flat.m, flat.k, batched) name:nil];
-  b = [graph reshapeTensor:b
+  if (product->transpose_a) {
+    a = upright(metal, operand(graph, product, 0), a);
+  }
+  a = [metal reshapeTensor:a withShape:matrices(flat.batch, flat.m, flat.k, batched) name:nil];
+  b = [metal reshapeTensor:b
                  withShape:matrices(flat.batch, transposed ? flat.n : flat.k, transposed ? flat.k : flat.n, batched)
                       name:nil];
   MPSGraphTensor *result = nil;
   if (flat.batch <= MOST_BATCH) {
-    result = inner_parts(graph, a, b, flat.k, transposed, rank);
+    result = inner_parts(metal, a, b, flat.k, transposed, rank);
   } else {
     NSMutableArray<MPSGraphTensor *> *parts = [NSMutableArray array];
     for (int64_t start = 0; start < flat.batch; start += MOST_BATCH) {
       int64_t length = flat.batch - start < MOST_BATCH ? flat.batch - start : MOST_BATCH;
-      [parts addObject:inner_parts(graph, slice(graph, a, 0, start, length), slice(graph, b, 0, start, length), flat.k,
+      [parts addObject:inner_parts(metal, slice(metal, a, 0, start, length), slice(metal, b, 0, start, length), flat.k,
                                    transposed, rank)];
     }
-    result = [graph concatTensors:parts dimension:0 name:nil];
+    result = [metal concatTensors:parts dimension:0 name:nil];
   }
-  return [graph reshapeTensor:result withShape:mst_shape_of(product) name:nil];
+  return [metal reshapeTensor:result withShape:mst_shape_of(product) name:nil];
 }
 
 /* --------------------------------------------------------------------------------------------- the second path ---- */
 
-bool mst_matmul_suits_ndarray(const mst_node *nodes, const mst_node *product) {
+bool mst_matmul_suits_ndarray(const mst_graph *graph, const mst_node *product) {
   if (@available(macOS 15.0, *)) {
-    return nodes[product->b].rank == 2 && flatten(nodes, product).k <= MOST_INNER;
+    return product->dtype == MST_F32 && !product->transpose_a && operand(graph, product, 1)->rank == 2 &&
+           flatten(graph, product).k <= MOST_INNER;
   }
   return false;
 }
@@ -155,10 +160,10 @@ static MPSNDArray *transposed_view(id<MTLCommandBuffer> root, MPSNDArray *matrix
   return [matrix arrayViewWithCommandBuffer:root descriptor:descriptor aliasing:MPSAliasingStrategyShallAlias];
 }
 
-bool mst_matmul_encode(mst_commands *commands, MPSNDArrayMatrixMultiplication *kernel, const mst_node *nodes,
+bool mst_matmul_encode(mst_commands *commands, MPSNDArrayMatrixMultiplication *kernel, const mst_graph *graph,
                        const mst_node *product, id<MTLBuffer> a, id<MTLBuffer> b, id<MTLBuffer> y) {
   if (@available(macOS 15.0, *)) {
-    mst_product flat = flatten(nodes, product);
+    mst_product flat = flatten(graph, product);
     MPSNDArray *left = matrix_in(a, flat.m, flat.k);
     MPSNDArray *right = product->transpose_b ? matrix_in(b, flat.n, flat.k) : matrix_in(b, flat.k, flat.n);
     MPSNDArray *result = matrix_in(y, flat.m, flat.n);

@@ -59,7 +59,7 @@ SimBuffer *sim_buffer(id<MTLBuffer> buffer, const char *what) {
 
 - (void)dealloc {
   if (_users > 0)
-    sim_stop("buffer \"%s\" was freed while %lld command buffers use it", [_label UTF8String], (long long)_users);
+    sim_stop("buffer \"%s\" was freed while %lld command buffers use it", sim_text(_label), (long long)_users);
   atomic_fetch_sub(&_device->_allocated, _length);
   free(_bytes);
   free(_uses);
@@ -107,7 +107,7 @@ SimBuffer *sim_buffer(id<MTLBuffer> buffer, const char *what) {
 - (void)checkRange:(NSUInteger)offset length:(NSUInteger)length in:(const char *)what {
   if (offset > _length || length > _length - offset)
     sim_stop("%s: range %llu + %llu exceeds buffer \"%s\" of %llu bytes", what, (unsigned long long)offset,
-             (unsigned long long)length, [_label UTF8String], (unsigned long long)_length);
+             (unsigned long long)length, sim_text(_label), (unsigned long long)_length);
 }
 
 @end
@@ -152,7 +152,7 @@ void sim_access_check(struct sim_access access, struct sim_run *run) {
     if (other->queue != use.queue && (other->write || use.write) && overlap(other, &use) &&
         other->tick > run->clock.tick[other->queue])
       sim_stop("buffer \"%s\" of %llu bytes is %s by one queue in no order with its %s by another",
-               [buffer->_label UTF8String], (unsigned long long)buffer->_length, use.write ? "written" : "read",
+               sim_text(buffer->_label), (unsigned long long)buffer->_length, use.write ? "written" : "read",
                other->write ? "write" : "read");
   }
   remember(buffer, use);

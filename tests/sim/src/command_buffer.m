@@ -242,6 +242,7 @@ AGXSimFamilyCommandBuffer *sim_command_buffer(id<MTLCommandBuffer> buffer, const
     sim_stop("a signal of no event");
   SimSharedEvent *event = (SimSharedEvent *)object;
   [self append:^(struct sim_run *run) {
+    run->signalled = sim_now_ns();
     run->clock.tick[run->queue] = run->tick++;
     sim_clock_seen(&run->clock);
     [event signal:value clock:&run->clock];
@@ -341,14 +342,17 @@ AGXSimFamilyCommandBuffer *sim_command_buffer(id<MTLCommandBuffer> buffer, const
   for (int i = 0; i <= _command_count && failed == 0; i++) {
     if (i == _leading_waits) /* only now is it the turn of this command buffer */
       failed = sim_ordered_failure(_queue->_label);
-    if (i < _command_count && failed == 0)
+    if (i < _command_count && failed == 0) {
+      run->signalled = 0;
       failed = _commands[i](run);
+    }
   }
   return failed;
 }
 
 - (void)runOn:(struct sim_run *)run {
   double start = (double)sim_now_ns() * 1e-9;
+  run->signalled = 0;
   sim_count(SIM_COUNT_COMMAND_BUFFERS);
   sim_clock_join(&run->clock, &_seen);
   run->tick = run->clock.tick[run->queue] + 1;
@@ -371,7 +375,8 @@ AGXSimFamilyCommandBuffer *sim_command_buffer(id<MTLCommandBuffer> buffer, const
   [self dropCommands];
   pthread_mutex_lock(&_lock);
   _start = start;
-  _end = (double)sim_now_ns() * 1e-9;
+  /* Whoever waited for a signal that was the last command must not seem to have ended before. */
+  _end = (double)(run->signalled > 0 ? run->signalled : sim_now_ns()) * 1e-9;
   _error = error;
   _status = failed == 0 ? MTLCommandBufferStatusCompleted : MTLCommandBufferStatusError;
   pthread_mutex_unlock(&_lock);

@@ -171,7 +171,7 @@ struct sim_notification {
   pthread_mutex_lock(&_lock);
   if (![self waitFor:value until:&end])
     sim_stop("a command buffer waits for value %llu of event \"%s\", which stays at %llu: nobody signals it",
-             (unsigned long long)value, [_label UTF8String], (unsigned long long)_value);
+             (unsigned long long)value, sim_text(_label), (unsigned long long)_value);
   int i = 0;
   while (i < KEPT_SIGNALS - 1 && _signals[i].value < value)
     i++;

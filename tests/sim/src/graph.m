@@ -10,55 +10,74 @@
  */
 #import <MetalPerformanceShadersGraph/MetalPerformanceShadersGraph.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "metal.h"
-#include "product.h"
+#include "tensor.h"
 
 enum sim_operation {
   SIM_PLACEHOLDER,
   SIM_CONSTANT,
   SIM_MATMUL,
-  SIM_ADD,
-  SIM_LESS,
-  SIM_SELECT,
+  SIM_MAP, /* element by element, casts and copies included */
+  SIM_REDUCE,
   SIM_TRANSPOSE,
   SIM_RESHAPE,
   SIM_SLICE,
   SIM_CONCAT,
 };
 
-/* Sizes begin with the slowest dimension. */
 struct sim_node {
   enum sim_operation operation;
-  NSUInteger rank;
-  NSUInteger sizes[SIM_MAX_RANK];
+  struct sim_tensor tensor; /* type and shape; an execution has elements of its own */
   int *operands;
   int operand_count;
-  float scalar;       /* CONSTANT without data */
-  NSData *data;       /* CONSTANT with data, retained */
-  NSUInteger first;   /* TRANSPOSE, SLICE and CONCAT: the dimension */
-  NSUInteger second;  /* TRANSPOSE */
-  NSUInteger start;   /* SLICE */
-  bool needed;        /* in an executable: by one of its targets */
-  int argument;       /* in an executable: position of a placeholder among the feeds */
+  double scalar;                      /* CONSTANT without data */
+  NSData *data;                       /* CONSTANT with data, retained */
+  sim_function *function;             /* MAP */
+  enum sim_reduction reduction;       /* REDUCE */
+  uint32_t axes;                      /* REDUCE: bit i for dimension i */
+  size_t dimension;                   /* CONCAT */
+  size_t order[SIM_TENSOR_RANK];      /* TRANSPOSE: the permutation; SLICE: starts */
+  size_t strides[SIM_TENSOR_RANK];    /* SLICE */
+  bool needed;                        /* in an executable: by one of its targets */
+  int argument;                       /* in an executable: position of a placeholder among the feeds */
 };
 
 static size_t elements(const struct sim_node *node) {
-  size_t count = 1;
-  for (NSUInteger i = 0; i < node->rank; i++)
-    count *= node->sizes[i];
-  return count;
+  return sim_tensor_count(&node->tensor);
+}
+
+/* Of what lies in a buffer. */
+static size_t bytes_of(const struct sim_node *node) {
+  return elements(node) * sim_type_bytes(node->tensor.type);
+}
+
+static enum sim_type type_of(MPSDataType type, const char *what) {
+  switch (type) {
+    case MPSDataTypeFloat32:
+      return SIM_F32;
+    case MPSDataTypeFloat16:
+      return SIM_F16;
+    default:
+      sim_stop("%s: the simulation knows MPSDataTypeFloat32 and MPSDataTypeFloat16 only", what);
+  }
+}
+
+static MPSDataType data_type(enum sim_type type) {
+  return type == SIM_F32 ? MPSDataTypeFloat32 : type == SIM_F16 ? MPSDataTypeFloat16 : MPSDataTypeBool;
 }
 
 static void set_shape(struct sim_node *node, MPSShape *shape, const char *what) {
-  node->rank = [shape count];
-  if (node->rank > SIM_MAX_RANK)
-    sim_stop("%s: %llu dimensions", what, (unsigned long long)node->rank);
-  for (NSUInteger i = 0; i < node->rank; i++) {
-    node->sizes[i] = [[shape objectAtIndex:i] unsignedIntegerValue];
-    if (node->sizes[i] == 0)
+  struct sim_tensor *tensor = &node->tensor;
+  tensor->rank = [shape count];
+  if (tensor->rank > SIM_TENSOR_RANK)
+    sim_stop("%s: %zu dimensions", what, tensor->rank);
+  for (NSUInteger i = 0; i < tensor->rank; i++) {
+    tensor->sizes[i] = [[shape objectAtIndex:i] unsignedIntegerValue];
+    if (tensor->sizes[i] == 0)
       sim_stop("%s: a dimension of 0", what);
   }
   if (elements(node) > INT32_MAX)
@@ -66,15 +85,10 @@ static void set_shape(struct sim_node *node, MPSShape *shape, const char *what) 
 }
 
 static MPSShape *shape_of(const struct sim_node *node) {
-  NSMutableArray *shape = [NSMutableArray arrayWithCapacity:node->rank];
-  for (NSUInteger i = 0; i < node->rank; i++)
-    [shape addObject:[NSNumber numberWithUnsignedInteger:node->sizes[i]]];
+  NSMutableArray *shape = [NSMutableArray arrayWithCapacity:node->tensor.rank];
+  for (NSUInteger i = 0; i < node->tensor.rank; i++)
+    [shape addObject:[NSNumber numberWithUnsignedInteger:node->tensor.sizes[i]]];
   return shape;
-}
-
-static void check_type(MPSDataType type, const char *what) {
-  if (type != MPSDataTypeFloat32)
-    sim_stop("%s: the simulation knows MPSDataTypeFloat32 only", what);
 }
 
 static struct sim_node *copy_nodes(const struct sim_node *nodes, int count) {
@@ -98,126 +112,56 @@ static void free_nodes(struct sim_node *nodes, int count) {
 
 /* ------------------------------------------------------------------------------------------------- execution ------ */
 
-/* Steps of `node` by which a walk over `shape` goes through an operand that is broadcast to it. */
-static void broadcast_strides(const struct sim_node *operand, NSUInteger rank, size_t strides[SIM_MAX_RANK]) {
-  size_t stride = 1;
-  for (NSUInteger i = 0; i < rank; i++) {
-    NSUInteger from_end = i + 1;
-    NSUInteger size = from_end <= operand->rank ? operand->sizes[operand->rank - from_end] : 1;
-    strides[rank - from_end] = size == 1 ? 0 : stride;
-    stride *= size;
-  }
-}
-
-/* Offset of the element with this index in row-major order of `node`, by other strides. */
-static size_t offset_of(const struct sim_node *node, size_t index, const size_t strides[SIM_MAX_RANK]) {
-  size_t offset = 0;
-  for (NSUInteger i = node->rank; i-- > 0; index /= node->sizes[i])
-    offset += index % node->sizes[i] * strides[i];
-  return offset;
-}
-
-static void run_elementwise(const struct sim_node *nodes, const struct sim_node *node, float *const *values, float *y) {
-  size_t strides[3][SIM_MAX_RANK];
-  const float *x[3] = {NULL, NULL, NULL};
+static void run_concat(const struct sim_node *node, struct sim_tensor *y, struct sim_tensor *const *operands) {
+  size_t start = 0;
   for (int i = 0; i < node->operand_count; i++) {
-    broadcast_strides(&nodes[node->operands[i]], node->rank, strides[i]);
-    x[i] = values[node->operands[i]];
-  }
-  size_t count = elements(node);
-  for (size_t i = 0; i < count; i++) {
-    float v[3] = {0, 0, 0};
-    for (int o = 0; o < node->operand_count; o++)
-      v[o] = x[o][offset_of(node, i, strides[o])];
-    if (node->operation == SIM_ADD)
-      y[i] = v[0] + v[1];
-    else if (node->operation == SIM_LESS)
-      y[i] = v[0] < v[1];
-    else
-      y[i] = v[0] != 0 ? v[1] : v[2];
+    sim_tensor_insert(y, operands[i], node->dimension, start);
+    start += operands[i]->sizes[node->dimension];
   }
 }
 
-static void run_matmul(const struct sim_node *nodes, const struct sim_node *node, float *const *values, float *y) {
-  const struct sim_node *a = &nodes[node->operands[0]];
-  const struct sim_node *b = &nodes[node->operands[1]];
-  size_t m = a->sizes[a->rank - 2], k = a->sizes[a->rank - 1], n = b->sizes[b->rank - 1];
-  size_t batches = elements(node) / (m * n);
-  for (size_t i = 0; i < batches; i++) {
-    size_t a_batches = elements(a) / (m * k), b_batches = elements(b) / (k * n);
-    struct sim_matrix left = {values[node->operands[0]] + i % a_batches * m * k, m, k, k, 1};
-    struct sim_matrix right = {values[node->operands[1]] + i % b_batches * k * n, k, n, n, 1};
-    struct sim_matrix result = {y + i * m * n, m, n, n, 1};
-    sim_product(left, right, result, 1);
-  }
-}
-
-static void run_transpose(const struct sim_node *nodes, const struct sim_node *node, float *const *values, float *y) {
-  size_t strides[SIM_MAX_RANK];
-  broadcast_strides(&nodes[node->operands[0]], node->rank, strides);
-  size_t first = strides[node->first];
-  strides[node->first] = strides[node->second];
-  strides[node->second] = first;
-  size_t count = elements(node);
-  for (size_t i = 0; i < count; i++)
-    y[i] = values[node->operands[0]][offset_of(node, i, strides)];
-}
-
-/* Copies between a tensor and a stretch [start, start + length) of a dimension of a longer one. */
-static void copy_stretch(const struct sim_node *stretch, const struct sim_node *whole, NSUInteger dimension,
-                         size_t start, float *in_stretch, float *in_whole, bool to_whole) {
-  size_t inner = 1, outer = 1;
-  for (NSUInteger i = 0; i < whole->rank; i++)
-    *(i < dimension ? &outer : &inner) *= i == dimension ? 1 : whole->sizes[i];
-  size_t length = stretch->sizes[dimension] * inner;
-  for (size_t i = 0; i < outer; i++) {
-    float *there = in_whole + (i * whole->sizes[dimension] + start) * inner;
-    memcpy(to_whole ? there : in_stretch + i * length, to_whole ? in_stretch + i * length : there,
-           length * sizeof(float));
-  }
-}
-
-static void run_node(const struct sim_node *nodes, int index, float **values) {
+/* Makes the elements of a node's tensor. */
+static void run_node(const struct sim_node *nodes, int index, struct sim_tensor *tensors) {
   const struct sim_node *node = &nodes[index];
-  size_t count = elements(node);
-  float *y = malloc(count * sizeof(float));
-  if (y == NULL)
-    sim_stop("no memory for a tensor of %zu elements", count);
-  values[index] = y;
+  struct sim_tensor *y = &tensors[index];
+  struct sim_tensor **operands = malloc((size_t)(node->operand_count + 1) * sizeof *operands);
+  y->elements = malloc(elements(node) * sizeof(float));
+  if (y->elements == NULL || operands == NULL)
+    sim_stop("no memory for a tensor of %zu elements", elements(node));
+  for (int i = 0; i < node->operand_count; i++)
+    operands[i] = &tensors[node->operands[i]];
   switch (node->operation) {
     case SIM_PLACEHOLDER:
       sim_stop("a placeholder is not fed");
     case SIM_CONSTANT:
-      for (size_t i = 0; i < count; i++)
-        y[i] = node->data != nil ? ((const float *)[node->data bytes])[i] : node->scalar;
+      if (node->data != nil)
+        sim_tensor_load(y, [node->data bytes]);
+      else
+        sim_tensor_fill(y, node->scalar);
       break;
     case SIM_MATMUL:
-      run_matmul(nodes, node, values, y);
+      sim_tensor_product(y, operands[0], operands[1]);
       break;
-    case SIM_ADD:
-    case SIM_LESS:
-    case SIM_SELECT:
-      run_elementwise(nodes, node, values, y);
+    case SIM_MAP:
+      sim_tensor_map(y, node->function, (const struct sim_tensor *const *)operands, node->operand_count);
+      break;
+    case SIM_REDUCE:
+      sim_tensor_reduce(y, node->reduction, operands[0], node->axes);
       break;
     case SIM_TRANSPOSE:
-      run_transpose(nodes, node, values, y);
+      sim_tensor_permute(y, operands[0], node->order);
       break;
     case SIM_RESHAPE:
-      memcpy(y, values[node->operands[0]], count * sizeof(float));
+      memcpy(y->elements, operands[0]->elements, elements(node) * sizeof(float));
       break;
     case SIM_SLICE:
-      copy_stretch(node, &nodes[node->operands[0]], node->first, node->start, y, values[node->operands[0]], false);
+      sim_tensor_slice(y, operands[0], node->order, node->strides);
       break;
-    case SIM_CONCAT: {
-      size_t start = 0;
-      for (int i = 0; i < node->operand_count; i++) {
-        const struct sim_node *part = &nodes[node->operands[i]];
-        copy_stretch(part, node, node->first, start, values[node->operands[i]], y, true);
-        start += part->sizes[node->first];
-      }
+    case SIM_CONCAT:
+      run_concat(node, y, operands);
       break;
-    }
   }
+  free(operands);
 }
 
 /* One execution of an executable: what its commands share. */
@@ -226,7 +170,7 @@ static void run_node(const struct sim_node *nodes, int index, float **values) {
   MPSGraphExecutable *_executable;
   NSArray *_inputs;
   NSArray *_results;
-  float **_values; /* per node */
+  struct sim_tensor *_tensors; /* per node; elements once they are made */
   bool _garbage;
 }
 - (uint32_t)run:(struct sim_run *)run from:(int)first to:(int)last;
@@ -240,11 +184,9 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
 @implementation SimGraphRun
 
 - (void)dealloc {
-  for (int i = 0; i < _executable->_node_count; i++) {
-    if (_executable->_nodes[i].operation != SIM_PLACEHOLDER)
-      free(_values[i]);
-  }
-  free(_values);
+  for (int i = 0; i < _executable->_node_count; i++)
+    free(_tensors[i].elements);
+  free(_tensors);
   [_executable release];
   [_inputs release];
   [_results release];
@@ -258,15 +200,24 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
     sim_stop("an executable with %llu buffers", (unsigned long long)([_inputs count] + [_results count]));
   for (NSUInteger i = 0; i < [_inputs count]; i++) {
     MPSGraphTensor *feed = [_executable->_feedTensors objectAtIndex:i];
-    NSUInteger bytes = elements(&_executable->_nodes[feed->_index]) * sizeof(float);
+    NSUInteger bytes = bytes_of(&_executable->_nodes[feed->_index]);
     accesses[count++] = (struct sim_access){memory_of(_inputs, i), 0, bytes, false};
   }
   for (NSUInteger i = 0; to_results && i < [_results count]; i++) {
     MPSGraphTensor *target = [_executable->_targetTensors objectAtIndex:i];
-    NSUInteger bytes = elements(&_executable->_nodes[target->_index]) * sizeof(float);
+    NSUInteger bytes = bytes_of(&_executable->_nodes[target->_index]);
     accesses[count++] = (struct sim_access){memory_of(_results, i), 0, bytes, true};
   }
   return count;
+}
+
+- (void)readInput:(int)node {
+  struct sim_tensor *tensor = &_tensors[node];
+  if (tensor->elements == NULL)
+    tensor->elements = malloc(sim_tensor_count(tensor) * sizeof(float));
+  if (tensor->elements == NULL)
+    sim_stop("no memory for an input");
+  sim_tensor_load(tensor, memory_of(_inputs, (NSUInteger)_executable->_nodes[node].argument)->_bytes);
 }
 
 - (uint32_t)run:(struct sim_run *)run from:(int)first to:(int)last {
@@ -276,23 +227,23 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   sim_access_begin(accesses, count, run);
   /* The command buffer with the first part may have failed: then this part works on memory that nobody has written. */
   for (int i = 0; i < first; i++) {
-    if (nodes[i].needed && _values[i] == NULL && nodes[i].operation != SIM_PLACEHOLDER) {
-      _values[i] = malloc(elements(&nodes[i]) * sizeof(float));
-      memset(_values[i], 0x5A, elements(&nodes[i]) * sizeof(float));
+    if (nodes[i].needed && _tensors[i].elements == NULL && nodes[i].operation != SIM_PLACEHOLDER) {
+      _tensors[i].elements = malloc(elements(&nodes[i]) * sizeof(float));
+      memset(_tensors[i].elements, 0x5A, elements(&nodes[i]) * sizeof(float));
     }
   }
   for (int i = 0; i < last; i++) {
     if (!nodes[i].needed || (i < first && nodes[i].operation != SIM_PLACEHOLDER))
       continue;
     if (nodes[i].operation == SIM_PLACEHOLDER)
-      _values[i] = (float *)(void *)memory_of(_inputs, (NSUInteger)nodes[i].argument)->_bytes;
+      [self readInput:i];
     else
-      run_node(nodes, i, _values);
+      run_node(nodes, i, _tensors);
   }
   for (NSUInteger i = 0; last == _executable->_node_count && i < [_results count]; i++) {
     MPSGraphTensor *target = [_executable->_targetTensors objectAtIndex:i];
     SimBuffer *memory = memory_of(_results, i);
-    memcpy(memory->_bytes, _values[target->_index], elements(&nodes[target->_index]) * sizeof(float));
+    sim_tensor_store(&_tensors[target->_index], memory->_bytes);
     if (_garbage)
       memory->_bytes[0] ^= 0x5A;
   }
@@ -377,11 +328,10 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
 
 - (instancetype)initWithMTLBuffer:(id<MTLBuffer>)buffer shape:(MPSShape *)shape dataType:(MPSDataType)dataType {
   self = [super init];
-  check_type(dataType, "an MPSGraphTensorData");
-  struct sim_node node = {0};
+  struct sim_node node = {.tensor.type = type_of(dataType, "an MPSGraphTensorData")};
   set_shape(&node, shape, "an MPSGraphTensorData");
   [sim_buffer(buffer, "an MPSGraphTensorData") checkRange:0
-                                                   length:elements(&node) * sizeof(float)
+                                                   length:bytes_of(&node)
                                                        in:"an MPSGraphTensorData"];
   _buffer = [buffer retain];
   _shape = [shape copy];
@@ -524,7 +474,7 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
   tensor->_graph = self;
   tensor->_index = _node_count;
   tensor->_shape = [shape_of(&node) copy];
-  tensor->_dataType = MPSDataTypeFloat32;
+  tensor->_dataType = data_type(node.tensor.type);
   _nodes[_node_count++] = node;
   [_tensors addObject:tensor];
   return tensor;
@@ -532,8 +482,7 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
 
 - (MPSGraphTensor *)placeholderWithShape:(MPSShape *)shape dataType:(MPSDataType)dataType name:(NSString *)name {
   (void)name;
-  struct sim_node node = {.operation = SIM_PLACEHOLDER};
-  check_type(dataType, "a placeholder");
+  struct sim_node node = {.operation = SIM_PLACEHOLDER, .tensor.type = type_of(dataType, "a placeholder")};
   if (shape == nil)
     sim_stop("the simulation knows placeholders with a shape only");
   set_shape(&node, shape, "a placeholder");
@@ -541,76 +490,188 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
 }
 
 - (MPSGraphTensor *)constantWithData:(NSData *)data shape:(MPSShape *)shape dataType:(MPSDataType)dataType {
-  struct sim_node node = {.operation = SIM_CONSTANT};
-  check_type(dataType, "a constant");
+  struct sim_node node = {.operation = SIM_CONSTANT, .tensor.type = type_of(dataType, "a constant")};
   set_shape(&node, shape, "a constant");
-  if ([data length] != elements(&node) * sizeof(float))
+  if ([data length] != bytes_of(&node))
     sim_stop("a constant whose data is not as long as its shape says");
   node.data = [data copy];
   return [self add:node operands:nil];
 }
 
 - (MPSGraphTensor *)constantWithScalar:(double)scalar shape:(MPSShape *)shape dataType:(MPSDataType)dataType {
-  struct sim_node node = {.operation = SIM_CONSTANT, .scalar = (float)scalar};
-  check_type(dataType, "a constant");
+  struct sim_node node = {
+      .operation = SIM_CONSTANT, .tensor.type = type_of(dataType, "a constant"), .scalar = scalar};
   set_shape(&node, shape, "a constant");
   return [self add:node operands:nil];
 }
+
+/* ------------------------------------------------------------------------------------------------- products ------- */
 
 - (MPSGraphTensor *)matrixMultiplicationWithPrimaryTensor:(MPSGraphTensor *)primary
                                           secondaryTensor:(MPSGraphTensor *)secondary
                                                      name:(NSString *)name {
   (void)name;
-  const struct sim_node *a = [self nodeOf:primary for:"a product"];
-  const struct sim_node *b = [self nodeOf:secondary for:"a product"];
-  struct sim_node node = {.operation = SIM_MATMUL, .rank = a->rank > b->rank ? a->rank : b->rank};
+  const struct sim_tensor *a = &[self nodeOf:primary for:"a product"]->tensor;
+  const struct sim_tensor *b = &[self nodeOf:secondary for:"a product"]->tensor;
+  if (a->type != b->type || a->type == SIM_BOOL)
+    sim_stop("a product of tensors of different types, or of truths");
   if (a->rank < 2 || b->rank < 2 || a->sizes[a->rank - 1] != b->sizes[b->rank - 2])
     sim_stop("a product of tensors whose sizes do not fit");
-  const struct sim_node *longer = a->rank >= b->rank ? a : b;
-  for (NSUInteger i = 0; i + 2 < node.rank; i++)
-    node.sizes[i] = longer->sizes[i];
-  for (NSUInteger i = 3; i <= a->rank && i <= b->rank; i++) {
+  for (size_t i = 3; i <= a->rank && i <= b->rank; i++) {
     if (a->sizes[a->rank - i] != b->sizes[b->rank - i])
       sim_stop("the simulation does not broadcast the batches of a product");
   }
-  node.sizes[node.rank - 2] = a->sizes[a->rank - 2];
-  node.sizes[node.rank - 1] = b->sizes[b->rank - 1];
+  struct sim_node node = {.operation = SIM_MATMUL, .tensor = a->rank >= b->rank ? *a : *b};
+  node.tensor.sizes[node.tensor.rank - 2] = a->sizes[a->rank - 2];
+  node.tensor.sizes[node.tensor.rank - 1] = b->sizes[b->rank - 1];
   return [self add:node operands:@[ primary, secondary ]];
 }
 
-/* The shape to which the operands of an elementwise operation are broadcast. */
-- (MPSGraphTensor *)elementwise:(enum sim_operation)operation operands:(NSArray *)operands {
-  struct sim_node node = {.operation = operation};
+/* ------------------------------------------------------------------------------------------------- elements ------- */
+
+static double add(double a, double b, double c) {
+  (void)c;
+  return a + b;
+}
+
+static double subtract(double a, double b, double c) {
+  (void)c;
+  return a - b;
+}
+
+static double multiply(double a, double b, double c) {
+  (void)c;
+  return a * b;
+}
+
+static double divide(double a, double b, double c) {
+  (void)c;
+  return a / b;
+}
+
+static double less(double a, double b, double c) {
+  (void)c;
+  return a < b;
+}
+
+static double greater(double a, double b, double c) {
+  (void)c;
+  return a > b;
+}
+
+static double choose(double a, double b, double c) {
+  return a != 0 ? b : c;
+}
+
+static double same(double a, double b, double c) {
+  (void)b, (void)c;
+  return a;
+}
+
+static double absolute(double a, double b, double c) {
+  (void)b, (void)c;
+  return fabs(a);
+}
+
+static double square_root(double a, double b, double c) {
+  (void)b, (void)c;
+  return sqrt(a);
+}
+
+static double power(double a, double b, double c) {
+  (void)b, (void)c;
+  return exp(a);
+}
+
+/* As the Metal Shading Language's fast one was seen to be: beyond 44 its exponentials overflow, and their quotient is
+ * not a number. */
+static double hyperbolic_tangent(double a, double b, double c) {
+  (void)b, (void)c;
+  return fabs(a) > 44 ? NAN : tanh(a);
+}
+
+/* The shape to which the operands of an elementwise operation are broadcast. Operands from `first` on have one type, which
+ * is that of the result unless that is given as well. */
+- (MPSGraphTensor *)map:(sim_function *)function operands:(NSArray *)operands from:(NSUInteger)first type:(int)type {
+  struct sim_node node = {.operation = SIM_MAP, .function = function};
+  struct sim_tensor *y = &node.tensor;
   for (MPSGraphTensor *operand in operands) {
-    NSUInteger rank = [self nodeOf:operand for:"an elementwise operation"]->rank;
-    node.rank = rank > node.rank ? rank : node.rank;
+    size_t rank = [self nodeOf:operand for:"an elementwise operation"]->tensor.rank;
+    y->rank = rank > y->rank ? rank : y->rank;
   }
-  for (NSUInteger i = 0; i < node.rank; i++)
-    node.sizes[i] = 1;
+  for (size_t i = 0; i < y->rank; i++)
+    y->sizes[i] = 1;
   for (MPSGraphTensor *operand in operands) {
-    const struct sim_node *x = &_nodes[operand->_index];
-    for (NSUInteger i = 1; i <= x->rank; i++) {
-      NSUInteger *size = &node.sizes[node.rank - i];
+    const struct sim_tensor *x = &_nodes[operand->_index].tensor;
+    for (size_t i = 1; i <= x->rank; i++) {
+      size_t *size = &y->sizes[y->rank - i];
       if (*size != 1 && x->sizes[x->rank - i] != 1 && *size != x->sizes[x->rank - i])
         sim_stop("an elementwise operation on tensors whose shapes do not broadcast");
       *size = *size == 1 ? x->sizes[x->rank - i] : *size;
     }
   }
+  y->type = _nodes[((MPSGraphTensor *)[operands objectAtIndex:first])->_index].tensor.type;
+  for (NSUInteger i = first; i < [operands count]; i++) {
+    if (_nodes[((MPSGraphTensor *)[operands objectAtIndex:i])->_index].tensor.type != y->type)
+      sim_stop("an elementwise operation on tensors of different types");
+  }
+  y->type = type >= 0 ? (enum sim_type)type : y->type;
   return [self add:node operands:operands];
+}
+
+- (MPSGraphTensor *)function:(sim_function *)function of:(MPSGraphTensor *)tensor {
+  if ([self nodeOf:tensor for:"a function"]->tensor.type == SIM_BOOL)
+    sim_stop("a function of truths");
+  return [self map:function operands:@[ tensor ] from:0 type:-1];
+}
+
+- (MPSGraphTensor *)arithmetic:(sim_function *)function of:(MPSGraphTensor *)primary and:(MPSGraphTensor *)secondary {
+  if ([self nodeOf:primary for:"arithmetic"]->tensor.type == SIM_BOOL)
+    sim_stop("arithmetic with truths");
+  [self nodeOf:secondary for:"arithmetic"];
+  return [self map:function operands:@[ primary, secondary ] from:0 type:-1];
 }
 
 - (MPSGraphTensor *)additionWithPrimaryTensor:(MPSGraphTensor *)primary
                               secondaryTensor:(MPSGraphTensor *)secondary
                                          name:(NSString *)name {
   (void)name;
-  return [self elementwise:SIM_ADD operands:@[ primary, secondary ]];
+  return [self arithmetic:add of:primary and:secondary];
+}
+
+- (MPSGraphTensor *)subtractionWithPrimaryTensor:(MPSGraphTensor *)primary
+                                 secondaryTensor:(MPSGraphTensor *)secondary
+                                            name:(NSString *)name {
+  (void)name;
+  return [self arithmetic:subtract of:primary and:secondary];
+}
+
+- (MPSGraphTensor *)multiplicationWithPrimaryTensor:(MPSGraphTensor *)primary
+                                    secondaryTensor:(MPSGraphTensor *)secondary
+                                               name:(NSString *)name {
+  (void)name;
+  return [self arithmetic:multiply of:primary and:secondary];
+}
+
+- (MPSGraphTensor *)divisionWithPrimaryTensor:(MPSGraphTensor *)primary
+                              secondaryTensor:(MPSGraphTensor *)secondary
+                                         name:(NSString *)name {
+  (void)name;
+  return [self arithmetic:divide of:primary and:secondary];
 }
 
 - (MPSGraphTensor *)lessThanWithPrimaryTensor:(MPSGraphTensor *)primary
                               secondaryTensor:(MPSGraphTensor *)secondary
                                          name:(NSString *)name {
   (void)name;
-  return [self elementwise:SIM_LESS operands:@[ primary, secondary ]];
+  return [self map:less operands:@[ primary, secondary ] from:0 type:SIM_BOOL];
+}
+
+- (MPSGraphTensor *)greaterThanWithPrimaryTensor:(MPSGraphTensor *)primary
+                                 secondaryTensor:(MPSGraphTensor *)secondary
+                                            name:(NSString *)name {
+  (void)name;
+  return [self map:greater operands:@[ primary, secondary ] from:0 type:SIM_BOOL];
 }
 
 - (MPSGraphTensor *)selectWithPredicateTensor:(MPSGraphTensor *)predicate
@@ -618,33 +679,138 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
                          falsePredicateTensor:(MPSGraphTensor *)whenFalse
                                          name:(NSString *)name {
   (void)name;
-  return [self elementwise:SIM_SELECT operands:@[ predicate, whenTrue, whenFalse ]];
+  if ([self nodeOf:predicate for:"a selection"]->tensor.type != SIM_BOOL)
+    sim_stop("a selection by what are no truths");
+  return [self map:choose operands:@[ predicate, whenTrue, whenFalse ] from:1 type:-1];
+}
+
+- (MPSGraphTensor *)identityWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name {
+  (void)name;
+  return [self function:same of:tensor];
+}
+
+- (MPSGraphTensor *)castTensor:(MPSGraphTensor *)tensor toType:(MPSDataType)type name:(NSString *)name {
+  (void)name;
+  [self nodeOf:tensor for:"a cast"];
+  return [self map:same operands:@[ tensor ] from:0 type:(int)type_of(type, "a cast")];
+}
+
+- (MPSGraphTensor *)absoluteWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name {
+  (void)name;
+  return [self function:absolute of:tensor];
+}
+
+- (MPSGraphTensor *)exponentWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name {
+  (void)name;
+  return [self function:power of:tensor];
+}
+
+- (MPSGraphTensor *)squareRootWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name {
+  (void)name;
+  return [self function:square_root of:tensor];
+}
+
+- (MPSGraphTensor *)tanhWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name {
+  (void)name;
+  return [self function:hyperbolic_tangent of:tensor];
+}
+
+/* ------------------------------------------------------------------------------------------------- reductions ----- */
+
+/* The dimensions that are reduced stay, with a size of 1. */
+- (MPSGraphTensor *)reduce:(MPSGraphTensor *)tensor by:(enum sim_reduction)reduction over:(NSArray *)axes {
+  struct sim_node node = {.operation = SIM_REDUCE, .reduction = reduction};
+  node.tensor = [self nodeOf:tensor for:"a reduction"]->tensor;
+  if (node.tensor.type == SIM_BOOL || [axes count] == 0)
+    sim_stop("a reduction of truths, or over no axis");
+  for (NSNumber *number in axes) {
+    NSInteger axis = [number integerValue];
+    if (axis < 0 || (size_t)axis >= node.tensor.rank || (node.axes >> axis & 1) != 0)
+      sim_stop("a reduction over axis %lld, of %zu, or over one twice", (long long)axis, node.tensor.rank);
+    node.axes |= (uint32_t)1 << axis;
+    node.tensor.sizes[axis] = 1;
+  }
+  return [self add:node operands:@[ tensor ]];
+}
+
+- (MPSGraphTensor *)meanOfTensor:(MPSGraphTensor *)tensor axes:(NSArray *)axes name:(NSString *)name {
+  (void)name;
+  return [self reduce:tensor by:SIM_REDUCE_MEAN over:axes];
+}
+
+- (MPSGraphTensor *)reductionSumWithTensor:(MPSGraphTensor *)tensor axis:(NSInteger)axis name:(NSString *)name {
+  (void)name;
+  return [self reduce:tensor by:SIM_REDUCE_SUM over:@[ @(axis) ]];
+}
+
+- (MPSGraphTensor *)reductionMaximumWithTensor:(MPSGraphTensor *)tensor axis:(NSInteger)axis name:(NSString *)name {
+  (void)name;
+  return [self reduce:tensor by:SIM_REDUCE_MAXIMUM over:@[ @(axis) ]];
+}
+
+/* ------------------------------------------------------------------------------------------------- rearranging ---- */
+
+- (MPSGraphTensor *)transposeTensor:(MPSGraphTensor *)tensor permutation:(NSArray *)permutation name:(NSString *)name {
+  (void)name;
+  const struct sim_tensor *a = &[self nodeOf:tensor for:"a transposition"]->tensor;
+  struct sim_node node = {.operation = SIM_TRANSPOSE, .tensor = *a};
+  if ([permutation count] != a->rank)
+    sim_stop("a permutation of %llu dimensions, of %zu", (unsigned long long)[permutation count], a->rank);
+  uint32_t seen = 0;
+  for (size_t i = 0; i < a->rank; i++) {
+    NSUInteger from = [[permutation objectAtIndex:i] unsignedIntegerValue];
+    if (from >= a->rank || (seen >> from & 1) != 0)
+      sim_stop("a permutation that does not name each dimension once");
+    seen |= (uint32_t)1 << from;
+    node.order[i] = from;
+    node.tensor.sizes[i] = a->sizes[from];
+  }
+  return [self add:node operands:@[ tensor ]];
 }
 
 - (MPSGraphTensor *)transposeTensor:(MPSGraphTensor *)tensor
                           dimension:(NSUInteger)first
                       withDimension:(NSUInteger)second
                                name:(NSString *)name {
-  (void)name;
-  struct sim_node node = *[self nodeOf:tensor for:"a transposition"];
-  if (first >= node.rank || second >= node.rank)
-    sim_stop("a transposition of dimensions %llu and %llu, of %llu", (unsigned long long)first,
-             (unsigned long long)second, (unsigned long long)node.rank);
-  NSUInteger size = node.sizes[first];
-  node.sizes[first] = node.sizes[second];
-  node.sizes[second] = size;
-  node.operation = SIM_TRANSPOSE;
-  node.first = first;
-  node.second = second;
-  return [self add:node operands:@[ tensor ]];
+  size_t rank = [self nodeOf:tensor for:"a transposition"]->tensor.rank;
+  if (first >= rank || second >= rank)
+    sim_stop("a transposition of dimensions %llu and %llu, of %zu", (unsigned long long)first,
+             (unsigned long long)second, rank);
+  NSMutableArray *permutation = [NSMutableArray array];
+  for (NSUInteger i = 0; i < rank; i++)
+    [permutation addObject:@(i == first ? second : i == second ? first : i)];
+  return [self transposeTensor:tensor permutation:permutation name:name];
 }
 
 - (MPSGraphTensor *)reshapeTensor:(MPSGraphTensor *)tensor withShape:(MPSShape *)shape name:(NSString *)name {
   (void)name;
-  struct sim_node node = {.operation = SIM_RESHAPE};
+  struct sim_node node = {.operation = SIM_RESHAPE, .tensor.type = [self nodeOf:tensor for:"a reshape"]->tensor.type};
   set_shape(&node, shape, "a reshape");
   if (elements(&node) != elements([self nodeOf:tensor for:"a reshape"]))
     sim_stop("a reshape to another number of elements");
+  return [self add:node operands:@[ tensor ]];
+}
+
+- (MPSGraphTensor *)sliceTensor:(MPSGraphTensor *)tensor
+                         starts:(NSArray *)starts
+                           ends:(NSArray *)ends
+                        strides:(NSArray *)strides
+                           name:(NSString *)name {
+  (void)name;
+  const struct sim_tensor *a = &[self nodeOf:tensor for:"a slice"]->tensor;
+  struct sim_node node = {.operation = SIM_SLICE, .tensor = *a};
+  if ([starts count] != a->rank || [ends count] != a->rank || [strides count] != a->rank)
+    sim_stop("a slice without a start, an end and a stride for each dimension");
+  for (size_t i = 0; i < a->rank; i++) {
+    NSInteger start = [[starts objectAtIndex:i] integerValue];
+    NSInteger end = [[ends objectAtIndex:i] integerValue];
+    NSInteger stride = [[strides objectAtIndex:i] integerValue];
+    if (start < 0 || stride < 1 || end <= start || (size_t)end > a->sizes[i])
+      sim_stop("a slice beyond its tensor");
+    node.order[i] = (size_t)start;
+    node.strides[i] = (size_t)stride;
+    node.tensor.sizes[i] = (size_t)((end - start + stride - 1) / stride);
+  }
   return [self add:node operands:@[ tensor ]];
 }
 
@@ -653,34 +819,37 @@ static SimBuffer *memory_of(NSArray *data, NSUInteger index) {
                           start:(NSInteger)start
                          length:(NSInteger)length
                            name:(NSString *)name {
-  (void)name;
-  struct sim_node node = *[self nodeOf:tensor for:"a slice"];
-  if (dimension >= node.rank || start < 0 || length < 1 || (NSUInteger)(start + length) > node.sizes[dimension])
+  const struct sim_tensor *a = &[self nodeOf:tensor for:"a slice"]->tensor;
+  NSMutableArray *starts = [NSMutableArray array], *ends = [NSMutableArray array], *strides = [NSMutableArray array];
+  if (dimension >= a->rank)
     sim_stop("a slice beyond its tensor");
-  node.operation = SIM_SLICE;
-  node.first = dimension;
-  node.start = (NSUInteger)start;
-  node.sizes[dimension] = (NSUInteger)length;
-  return [self add:node operands:@[ tensor ]];
+  for (NSUInteger i = 0; i < a->rank; i++) {
+    [starts addObject:@(i == dimension ? start : 0)];
+    [ends addObject:@(i == dimension ? start + length : (NSInteger)a->sizes[i])];
+    [strides addObject:@1];
+  }
+  return [self sliceTensor:tensor starts:starts ends:ends strides:strides name:name];
 }
 
 - (MPSGraphTensor *)concatTensors:(NSArray *)tensors dimension:(NSInteger)dimension name:(NSString *)name {
   (void)name;
   if ([tensors count] == 0)
     sim_stop("a concatenation of nothing");
-  struct sim_node node = *[self nodeOf:[tensors objectAtIndex:0] for:"a concatenation"];
-  if (dimension < 0 || (NSUInteger)dimension >= node.rank)
+  struct sim_node node = {.operation = SIM_CONCAT, .dimension = (size_t)dimension};
+  struct sim_tensor *y = &node.tensor;
+  *y = [self nodeOf:[tensors objectAtIndex:0] for:"a concatenation"]->tensor;
+  if (dimension < 0 || (size_t)dimension >= y->rank)
     sim_stop("a concatenation in dimension %lld", (long long)dimension);
-  node.operation = SIM_CONCAT;
-  node.first = (NSUInteger)dimension;
-  node.sizes[dimension] = 0;
+  y->sizes[dimension] = 0;
   for (MPSGraphTensor *tensor in tensors) {
-    const struct sim_node *part = [self nodeOf:tensor for:"a concatenation"];
-    for (NSUInteger i = 0; i < node.rank; i++) {
-      if (part->rank != node.rank || (i != node.first && part->sizes[i] != node.sizes[i]))
+    const struct sim_tensor *part = &[self nodeOf:tensor for:"a concatenation"]->tensor;
+    if (part->type != y->type)
+      sim_stop("a concatenation of tensors of different types");
+    for (size_t i = 0; i < y->rank; i++) {
+      if (part->rank != y->rank || (i != node.dimension && part->sizes[i] != y->sizes[i]))
         sim_stop("a concatenation of tensors whose shapes do not fit");
     }
-    node.sizes[dimension] += part->sizes[dimension];
+    y->sizes[dimension] += part->sizes[dimension];
   }
   return [self add:node operands:tensors];
 }
@@ -707,7 +876,8 @@ static void mark_needed(const struct sim_node *nodes, int index, bool *needed) {
     sim_stop("a graph for a device that MPS does not support");
   bool *needed = calloc((size_t)_node_count, sizeof *needed);
   for (MPSGraphTensor *target in targets) {
-    [self nodeOf:target for:"a target"];
+    if ([self nodeOf:target for:"a target"]->operation == SIM_PLACEHOLDER || target.dataType == MPSDataTypeBool)
+      sim_stop("the simulation knows targets that are computed, and are no truths");
     mark_needed(_nodes, target->_index, needed);
   }
   for (MPSGraphTensor *feed in feeds) {
@@ -768,7 +938,7 @@ static void check_data(NSArray *data, NSArray *tensors, const char *what) {
     if (tensor->_graph == nil)
       sim_stop("an executable is encoded after its graph is gone");
     if (![each.shape isEqual:tensor.shape] || each.dataType != tensor.dataType)
-      sim_stop("an executable is given %s of other shapes than its tensors, or in another order", what);
+      sim_stop("an executable is given %s of other shapes or types than its tensors, or in another order", what);
   }
 }
 
@@ -801,7 +971,9 @@ static void check_data(NSArray *data, NSArray *tensors, const char *what) {
   graph_run->_executable = [self retain];
   graph_run->_inputs = [inputs copy];
   graph_run->_results = [results copy];
-  graph_run->_values = calloc((size_t)_node_count, sizeof(float *));
+  graph_run->_tensors = malloc((size_t)_node_count * sizeof *graph_run->_tensors);
+  for (int i = 0; i < _node_count; i++)
+    graph_run->_tensors[i] = _nodes[i].tensor;
   if (sim_switches.graph_commits && _node_count > 1) {
     sim_count(SIM_COUNT_MID_ENCODE_COMMITS);
     [self encode:graph_run from:0 to:_node_count / 2 into:commandBuffer];

@@ -24,6 +24,7 @@ struct sim_run {
   int queue;
   sim_clock clock;  /* what happened before; the own component is that of the last signal */
   uint64_t tick;    /* the own component that the commands of this moment will be known by */
+  uint64_t signalled; /* when the last command began, if it is a signal; else 0 */
 };
 
 /* Executes one command. Returns 0 or a MTLCommandBufferError. */

@@ -35,6 +35,14 @@ void sim_stop(const char *format, ...) {
   abort();
 }
 
+const char *sim_text(NSString *text) {
+  static _Thread_local char copy[128];
+  @autoreleasepool {
+    snprintf(copy, sizeof copy, "%s", text == nil ? "" : [text UTF8String]);
+  }
+  return copy;
+}
+
 void sim_require_pool(const char *what) {
   if ([NSAutoreleasePool currentPool] == nil)
     sim_stop("%s was autoreleased with no pool in place: it leaks", what);

@@ -20,6 +20,9 @@
 /* Ends the process with "simulated Metal: <message>": what the debug layer's assertion is on a Mac. */
 void sim_stop(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* A text for a message, also where there is no autorelease pool; valid until the thread's next call. */
+const char *sim_text(NSString *text);
+
 /* Stops the process if the calling thread has no autorelease pool: the object that is made now would leak. */
 void sim_require_pool(const char *what);
 

@@ -292,6 +292,214 @@ static void runs_graphs(void) {
   }
 }
 
+/* ------------------------------------------------------------------------------------------------- operations ----- */
+
+static MPSGraph *new_graph(void) {
+  return [[[MPSGraph alloc] init] autorelease];
+}
+
+static MPSGraphTensor *numbers(MPSGraph *graph, NSArray *shape, const float *values, NSUInteger count) {
+  return [graph constantWithData:[NSData dataWithBytes:values length:count * sizeof(float)]
+                           shape:shape
+                        dataType:MPSDataTypeFloat32];
+}
+#define NUMBERS(graph, shape, ...) \
+  numbers(graph, shape, (const float[]){__VA_ARGS__}, sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
+
+/* Computes a tensor from constants. */
+static id<MTLBuffer> evaluate(MPSGraph *graph, MPSGraphTensor *target) {
+  NSUInteger count = 1;
+  for (NSNumber *size in target.shape)
+    count *= [size unsignedIntegerValue];
+  id<MTLBuffer> result = floats(count + 1);
+  contents(result)[count] = 7;
+  MPSGraphExecutable *executable = [graph compileWithDevice:[MPSGraphDevice deviceWithMTLDevice:device]
+                                                      feeds:[NSDictionary dictionary]
+                                              targetTensors:@[ target ]
+                                           targetOperations:nil
+                                      compilationDescriptor:nil];
+  MPSCommandBuffer *commands = [MPSCommandBuffer commandBufferFromCommandQueue:queue()];
+  [executable encodeToCommandBuffer:commands
+                        inputsArray:@[]
+                       resultsArray:@[ data_for(target, result) ]
+                executionDescriptor:nil];
+  [commands commit];
+  [commands waitUntilCompleted];
+  CHECK(contents(result)[count] == 7);
+  return result;
+}
+
+/* NaN equals NaN; what is computed may be off by a rounding. */
+static bool equals(MPSGraph *graph, MPSGraphTensor *target, NSArray *shape, const float *expected, int count) {
+  const float *values = contents(evaluate(graph, target));
+  bool equal = [target.shape isEqual:shape];
+  for (int i = 0; i < count; i++) {
+    bool same = isnan(expected[i]) ? isnan(values[i])
+                                   : values[i] == expected[i] || fabsf(values[i] - expected[i]) < 1e-6f;
+    if (!same)
+      fprintf(stderr, "element %d is %g, not %g\n", i, (double)values[i], (double)expected[i]);
+    equal = equal && same;
+  }
+  return equal;
+}
+#define EQUALS(graph, target, shape, ...)           \
+  equals(graph, target, shape, (float[]){__VA_ARGS__}, sizeof((float[]){__VA_ARGS__}) / sizeof(float))
+
+static void computes_element_by_element(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2, @3 ]), 1, 2, 3, 4, 5, 6);
+  MPSGraphTensor *row = NUMBERS(g, (@[ @3 ]), 2, 4, 8);
+  MPSGraphTensor *column = NUMBERS(g, (@[ @2, @1 ]), 10, 20);
+  NSArray *shape = @[ @2, @3 ];
+  CHECK(EQUALS(g, [g additionWithPrimaryTensor:a secondaryTensor:column name:nil], shape, 11, 12, 13, 24, 25, 26));
+  CHECK(EQUALS(g, [g subtractionWithPrimaryTensor:row secondaryTensor:a name:nil], shape, 1, 2, 5, -2, -1, 2));
+  CHECK(EQUALS(g, [g multiplicationWithPrimaryTensor:a secondaryTensor:row name:nil], shape, 2, 8, 24, 8, 20, 48));
+  CHECK(EQUALS(g, [g divisionWithPrimaryTensor:column secondaryTensor:row name:nil], shape, 5, 2.5f, 1.25f, 10, 5, 2.5f));
+  MPSGraphTensor *x = NUMBERS(g, (@[ @4 ]), -50, 4, NAN, INFINITY);
+  CHECK(EQUALS(g, [g absoluteWithTensor:x name:nil], (@[ @4 ]), 50, 4, NAN, INFINITY));
+  CHECK(EQUALS(g, [g exponentWithTensor:[g subtractionWithPrimaryTensor:x secondaryTensor:x name:nil] name:nil],
+               (@[ @4 ]), 1, 1, NAN, NAN));
+  CHECK(EQUALS(g, [g squareRootWithTensor:x name:nil], (@[ @4 ]), NAN, 2, NAN, INFINITY));
+  CHECK(EQUALS(g, [g tanhWithTensor:x name:nil], (@[ @4 ]), NAN, 0.9993293f, NAN, NAN)); /* as fast math has it */
+  CHECK(EQUALS(g, [g identityWithTensor:x name:nil], (@[ @4 ]), -50, 4, NAN, INFINITY));
+  MPSGraphTensor *bound = NUMBERS(g, (@[ @1 ]), 4);
+  MPSGraphTensor *less = [g lessThanWithPrimaryTensor:x secondaryTensor:bound name:nil];
+  MPSGraphTensor *greater = [g greaterThanWithPrimaryTensor:x secondaryTensor:bound name:nil];
+  CHECK(less.dataType == MPSDataTypeBool);
+  CHECK(EQUALS(g, [g selectWithPredicateTensor:less truePredicateTensor:bound falsePredicateTensor:x name:nil], (@[ @4 ]), 4,
+               4, NAN, INFINITY));
+  CHECK(EQUALS(g, [g selectWithPredicateTensor:greater truePredicateTensor:bound falsePredicateTensor:x name:nil], (@[ @4 ]),
+               -50, 4, NAN, 4));
+}
+
+static void reduces_along_axes(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2, @2, @3 ]), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 18);
+  CHECK(EQUALS(g, [g reductionSumWithTensor:a axis:2 name:nil], (@[ @2, @2, @1 ]), 6, 15, 24, 39));
+  CHECK(EQUALS(g, [g reductionSumWithTensor:a axis:0 name:nil], (@[ @1, @2, @3 ]), 8, 10, 12, 14, 16, 24));
+  CHECK(EQUALS(g, [g meanOfTensor:a axes:@[ @1 ] name:nil], (@[ @2, @1, @3 ]), 2.5f, 3.5f, 4.5f, 8.5f, 9.5f, 13.5f));
+  CHECK(EQUALS(g, [g meanOfTensor:a axes:(@[ @2, @0 ]) name:nil], (@[ @1, @2, @1 ]), 5, 9));
+  MPSGraphTensor *x = NUMBERS(g, (@[ @2, @2 ]), NAN, 3, -INFINITY, -INFINITY);
+  CHECK(EQUALS(g, [g reductionMaximumWithTensor:x axis:1 name:nil], (@[ @2, @1 ]), 3, -INFINITY));
+}
+
+static void rearranges(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @1, @2, @3 ]), 1, 2, 3, 4, 5, 6);
+  CHECK(EQUALS(g, [g transposeTensor:a permutation:(@[ @2, @0, @1 ]) name:nil], (@[ @3, @1, @2 ]), 1, 4, 2, 5, 3, 6));
+  CHECK(EQUALS(g, [g transposeTensor:a dimension:1 withDimension:2 name:nil], (@[ @1, @3, @2 ]), 1, 4, 2, 5, 3, 6));
+  CHECK(EQUALS(g, [g reshapeTensor:a withShape:(@[ @3, @2 ]) name:nil], (@[ @3, @2 ]), 1, 2, 3, 4, 5, 6));
+  CHECK(EQUALS(g, [g sliceTensor:a starts:(@[ @0, @1, @0 ]) ends:(@[ @1, @2, @3 ]) strides:(@[ @1, @1, @2 ]) name:nil],
+               (@[ @1, @1, @2 ]), 4, 6));
+  CHECK(EQUALS(g, [g sliceTensor:a dimension:2 start:1 length:2 name:nil], (@[ @1, @2, @2 ]), 2, 3, 5, 6));
+  MPSGraphTensor *b = NUMBERS(g, (@[ @1, @2, @1 ]), 8, 9);
+  CHECK(EQUALS(g, [g concatTensors:(@[ a, b ]) dimension:2 name:nil], (@[ @1, @2, @4 ]), 1, 2, 3, 8, 4, 5, 6, 9));
+}
+
+static void multiplies_batches(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2, @1, @2 ]), 1, 2, 3, 4);
+  MPSGraphTensor *b = NUMBERS(g, (@[ @2, @2, @1 ]), 5, 6, 7, 8);
+  MPSGraphTensor *c = NUMBERS(g, (@[ @2, @1 ]), 5, 6);
+  NSArray *shape = @[ @2, @1, @1 ];
+  CHECK(EQUALS(g, [g matrixMultiplicationWithPrimaryTensor:a secondaryTensor:b name:nil], shape, 17, 53));
+  CHECK(EQUALS(g, [g matrixMultiplicationWithPrimaryTensor:a secondaryTensor:c name:nil], shape, 17, 39));
+}
+
+static MPSGraphTensor *half(MPSGraph *graph, MPSGraphTensor *tensor) {
+  return [graph castTensor:tensor toType:MPSDataTypeFloat16 name:nil];
+}
+
+static MPSGraphTensor *single(MPSGraph *graph, MPSGraphTensor *tensor) {
+  return [graph castTensor:tensor toType:MPSDataTypeFloat32 name:nil];
+}
+
+static void computes_in_the_type_of_its_tensors(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *x = NUMBERS(g, (@[ @6 ]), 1 + 0x1p-11f, 1 + 3 * 0x1p-11f, 65519.9f, 65520, 0x1p-25f, 0x1.8p-25f);
+  CHECK(EQUALS(g, single(g, half(g, x)), (@[ @6 ]), 1, 1 + 2 * 0x1p-10f, 65504, INFINITY, 0, 0x1p-24f));
+  const uint16_t *patterns = [evaluate(g, half(g, x)) contents];
+  CHECK(patterns[0] == 0x3C00 && patterns[1] == 0x3C02 && patterns[2] == 0x7BFF && patterns[3] == 0x7C00);
+  CHECK(patterns[4] == 0 && patterns[5] == 1);
+  uint16_t given[] = {0x3C01, 0xC000, 0x0001};
+  MPSGraphTensor *y = [g constantWithData:[NSData dataWithBytes:given length:sizeof given]
+                                    shape:@[ @3 ]
+                                 dataType:MPSDataTypeFloat16];
+  CHECK(EQUALS(g, single(g, y), (@[ @3 ]), 1 + 0x1p-10f, -2, 0x1p-24f));
+  MPSGraphTensor *ones = [g constantWithScalar:1 shape:@[ @4096 ] dataType:MPSDataTypeFloat16];
+  CHECK(EQUALS(g, single(g, [g reductionSumWithTensor:ones axis:0 name:nil]), (@[ @1 ]), 2048)); /* 2049 has 12 bits */
+  CHECK(EQUALS(g, [g reductionSumWithTensor:single(g, ones) axis:0 name:nil], (@[ @1 ]), 4096));
+}
+
+static void adds_different_types(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2 ]), 1, 2);
+  [g additionWithPrimaryTensor:a secondaryTensor:half(g, a) name:nil];
+}
+
+static void multiplies_different_types(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @1, @1 ]), 1);
+  [g matrixMultiplicationWithPrimaryTensor:a secondaryTensor:half(g, a) name:nil];
+}
+
+static void concatenates_different_types(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @1 ]), 1);
+  [g concatTensors:(@[ a, half(g, a) ]) dimension:0 name:nil];
+}
+
+static void selects_by_numbers(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2 ]), 1, 0);
+  [g selectWithPredicateTensor:a truePredicateTensor:a falsePredicateTensor:a name:nil];
+}
+
+static void computes_with_truths(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *a = NUMBERS(g, (@[ @2 ]), 1, 0);
+  [g exponentWithTensor:[g lessThanWithPrimaryTensor:a secondaryTensor:a name:nil] name:nil];
+}
+
+static void broadcasts_what_does_not_fit(void) {
+  MPSGraph *g = new_graph();
+  [g additionWithPrimaryTensor:NUMBERS(g, (@[ @2 ]), 1, 2) secondaryTensor:NUMBERS(g, (@[ @3 ]), 1, 2, 3) name:nil];
+}
+
+static void names_a_dimension_twice(void) {
+  MPSGraph *g = new_graph();
+  [g transposeTensor:NUMBERS(g, (@[ @1, @2 ]), 1, 2) permutation:(@[ @0, @0 ]) name:nil];
+}
+
+static void reduces_an_axis_that_is_not_there(void) {
+  MPSGraph *g = new_graph();
+  [g meanOfTensor:NUMBERS(g, (@[ @2 ]), 1, 2) axes:@[ @1 ] name:nil];
+}
+
+static void slices_beyond_the_end(void) {
+  MPSGraph *g = new_graph();
+  [g sliceTensor:NUMBERS(g, (@[ @2 ]), 1, 2) starts:@[ @1 ] ends:@[ @3 ] strides:@[ @1 ] name:nil];
+}
+
+static void feeds_another_type(void) {
+  MPSGraph *g = new_graph();
+  MPSGraphTensor *x = [g placeholderWithShape:@[ @4 ] dataType:MPSDataTypeFloat16 name:nil];
+  MPSGraphTensor *y = single(g, x);
+  MPSGraphShapedType *type = [[[MPSGraphShapedType alloc] initWithShape:@[ @4 ] dataType:x.dataType] autorelease];
+  MPSGraphExecutable *executable = [g compileWithDevice:[MPSGraphDevice deviceWithMTLDevice:device]
+                                                  feeds:[NSDictionary dictionaryWithObject:type forKey:x]
+                                          targetTensors:@[ y ]
+                                       targetOperations:nil
+                                  compilationDescriptor:nil];
+  MPSGraphTensorData *wrong = [[[MPSGraphTensorData alloc] initWithMTLBuffer:floats(4)
+                                                                       shape:@[ @4 ]
+                                                                    dataType:MPSDataTypeFloat32] autorelease];
+  [executable encodeToCommandBuffer:[MPSCommandBuffer commandBufferFromCommandQueue:queue()]
+                        inputsArray:@[ wrong ]
+                       resultsArray:@[ data_for(y, floats(4)) ]
+                executionDescriptor:nil];
+}
+
 static void commits_in_the_middle_of_an_encode(void) {
   CHECK(mst_sim_set("GRAPH_COMMITS", "1") == 0);
   runs_graphs();
@@ -714,6 +922,11 @@ static const struct test_case {
     WORKS(runs_kernels),
     WORKS(reports_kernels_that_do_not_compile),
     WORKS(runs_graphs),
+    WORKS(computes_element_by_element),
+    WORKS(reduces_along_axes),
+    WORKS(rearranges),
+    WORKS(multiplies_batches),
+    WORKS(computes_in_the_type_of_its_tensors),
     WORKS(commits_in_the_middle_of_an_encode),
     WORKS(multiplies_arrays),
     WORKS(pads_rows_unless_told_otherwise),
@@ -752,6 +965,16 @@ static const struct test_case {
     STOPS(dispatches_with_nothing_bound, "nothing is bound at index 0"),
     STOPS(feeds_too_few, "2 inputs, not 3"),
     STOPS(feeds_in_the_wrong_order, "in another order"),
+    STOPS(feeds_another_type, "of other shapes or types"),
+    STOPS(adds_different_types, "on tensors of different types"),
+    STOPS(multiplies_different_types, "a product of tensors of different types"),
+    STOPS(concatenates_different_types, "a concatenation of tensors of different types"),
+    STOPS(selects_by_numbers, "a selection by what are no truths"),
+    STOPS(computes_with_truths, "a function of truths"),
+    STOPS(broadcasts_what_does_not_fit, "whose shapes do not broadcast"),
+    STOPS(names_a_dimension_twice, "does not name each dimension once"),
+    STOPS(reduces_an_axis_that_is_not_there, "a reduction over axis 1, of 1"),
+    STOPS(slices_beyond_the_end, "a slice beyond its tensor"),
     STOPS(gives_too_short_a_buffer, "exceeds buffer"),
     STOPS(forgets_a_feed, "is not among the feeds"),
     STOPS(drops_the_graph_of_an_executable, "after its graph is gone"),

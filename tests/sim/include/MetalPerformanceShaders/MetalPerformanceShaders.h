@@ -16,6 +16,7 @@ typedef NS_ENUM(uint32_t, MPSDataType) {
   MPSDataTypeFloat16 = 268435472,
   MPSDataTypeFloat32 = 268435488,
   MPSDataTypeInt32 = 536870944,
+  MPSDataTypeBool = 2147483656,
 };
 
 typedef NS_OPTIONS(NSUInteger, MPSKernelOptions) {

@@ -113,6 +113,25 @@ typedef NS_ENUM(NSUInteger, MPSGraphOptimization) {
 - (MPSGraphTensor *)additionWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
                               secondaryTensor:(MPSGraphTensor *)secondaryTensor
                                          name:(NSString *)name;
+- (MPSGraphTensor *)subtractionWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
+                                 secondaryTensor:(MPSGraphTensor *)secondaryTensor
+                                            name:(NSString *)name;
+- (MPSGraphTensor *)multiplicationWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
+                                    secondaryTensor:(MPSGraphTensor *)secondaryTensor
+                                               name:(NSString *)name;
+- (MPSGraphTensor *)divisionWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
+                              secondaryTensor:(MPSGraphTensor *)secondaryTensor
+                                         name:(NSString *)name;
+- (MPSGraphTensor *)identityWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name;
+- (MPSGraphTensor *)absoluteWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name;
+- (MPSGraphTensor *)exponentWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name;
+- (MPSGraphTensor *)squareRootWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name;
+- (MPSGraphTensor *)tanhWithTensor:(MPSGraphTensor *)tensor name:(NSString *)name;
+- (MPSGraphTensor *)castTensor:(MPSGraphTensor *)tensor toType:(MPSDataType)type name:(NSString *)name;
+- (MPSGraphTensor *)meanOfTensor:(MPSGraphTensor *)tensor axes:(NSArray *)axes name:(NSString *)name;
+- (MPSGraphTensor *)reductionSumWithTensor:(MPSGraphTensor *)tensor axis:(NSInteger)axis name:(NSString *)name;
+- (MPSGraphTensor *)reductionMaximumWithTensor:(MPSGraphTensor *)tensor axis:(NSInteger)axis name:(NSString *)name;
+- (MPSGraphTensor *)transposeTensor:(MPSGraphTensor *)tensor permutation:(NSArray *)permutation name:(NSString *)name;
 - (MPSGraphTensor *)transposeTensor:(MPSGraphTensor *)tensor
                           dimension:(NSUInteger)dimensionIndex
                       withDimension:(NSUInteger)dimensionIndex2
@@ -123,10 +142,18 @@ typedef NS_ENUM(NSUInteger, MPSGraphOptimization) {
                           start:(NSInteger)start
                          length:(NSInteger)length
                            name:(NSString *)name;
+- (MPSGraphTensor *)sliceTensor:(MPSGraphTensor *)tensor
+                         starts:(NSArray *)starts
+                           ends:(NSArray *)ends
+                        strides:(NSArray *)strides
+                           name:(NSString *)name;
 - (MPSGraphTensor *)concatTensors:(NSArray *)tensors dimension:(NSInteger)dimensionIndex name:(NSString *)name;
 - (MPSGraphTensor *)lessThanWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
                               secondaryTensor:(MPSGraphTensor *)secondaryTensor
                                          name:(NSString *)name;
+- (MPSGraphTensor *)greaterThanWithPrimaryTensor:(MPSGraphTensor *)primaryTensor
+                                 secondaryTensor:(MPSGraphTensor *)secondaryTensor
+                                            name:(NSString *)name;
 - (MPSGraphTensor *)selectWithPredicateTensor:(MPSGraphTensor *)predicateTensor
                           truePredicateTensor:(MPSGraphTensor *)truePredicateTensor
                          falsePredicateTensor:(MPSGraphTensor *)falseSelectTensor

@@ -54,6 +54,11 @@ enum Drivers {
     return Stream.of(values()).filter(each -> (each == METAL_SIMULATED) != library().isEmpty());
   }
 
+  /** The backend of the native library that this process tests. */
+  static String backend() {
+    return library().isEmpty() ? "host" : "metal";
+  }
+
   private static String library() {
     return Objects.requireNonNullElse(System.getenv("METALSTREAMS_LIBRARY"), "");
   }

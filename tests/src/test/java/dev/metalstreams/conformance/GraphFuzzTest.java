@@ -52,7 +52,7 @@ class GraphFuzzTest {
   private static final double LARGE = 12;
 
   private final Device device =
-      Device.builder().backend("host").mathLibrary("builtin").workers(1).open();
+      Device.builder().backend(Drivers.backend()).mathLibrary("builtin").workers(1).open();
   private final Driver rules = new ScriptedSubject(false).open();
 
   /** A graph that grows, twice: as the library builds it, and as a list of nodes. */

@@ -2,15 +2,14 @@
  * Copyright 2026 The Metal Streams authors
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef MST_HOST_GRAPH_H
-#define MST_HOST_GRAPH_H
+#ifndef MST_GRAPH_H
+#define MST_GRAPH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "elementwise.h"
 #include "mst.h"
-#include "vector.h"
 
 enum mst_node_kind {
   MST_NODE_INPUT,
@@ -28,6 +27,24 @@ enum mst_node_kind {
   MST_NODE_SLICE
 };
 
+enum mst_unary {
+  MST_UNARY_RELU,
+  MST_UNARY_SIGMOID,
+  MST_UNARY_TANH,
+  MST_UNARY_GELU_ERF,
+  MST_UNARY_GELU_TANH,
+  MST_UNARY_COUNT
+};
+
+enum mst_binary { MST_BINARY_ADD, MST_BINARY_SUBTRACT, MST_BINARY_MULTIPLY, MST_BINARY_DIVIDE, MST_BINARY_COUNT };
+
+/* Elements as they were given. Graphs share them: the references are counted. */
+typedef struct mst_constant {
+  atomic_uint references;
+  uint64_t bytes;
+  _Alignas(16) uint8_t elements[];
+} mst_constant;
+
 typedef struct mst_node {
   uint8_t kind;
   uint8_t operation; /* binary: enum mst_binary; unary: enum mst_unary */
@@ -41,7 +58,7 @@ typedef struct mst_node {
   int32_t first_operand; /* in the graph's list: nodes with lower ids */
   int32_t operand_count;
   union {
-    void *data;                        /* constant: owned, as it was given */
+    mst_constant *constant;            /* constant */
     float eps;                         /* layer norm */
     uint32_t axes;                     /* mean: bit i for axis i */
     int32_t axis;                      /* concat */
@@ -64,6 +81,10 @@ struct mst_graph {
   int32_t output_count;
   int32_t output_capacity;
 };
+
+/* Another graph of the same device and the same nodes, as they are now; NULL if there is no memory. It ends with
+ * mst_graph_destroy. */
+mst_graph *mst_graph_copy(const mst_graph *graph);
 
 /* The id of a node's operand. */
 static inline int32_t mst_operand(const mst_graph *graph, const mst_node *node, int32_t index) {

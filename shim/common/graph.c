@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 
-/* Graphs: nodes in the order in which they were added, so that operands come before their uses. */
+/* Graphs: nodes in the order in which they were added, so that operands come before their uses. What a graph may be is
+ * the same for every shim, and decided here; what becomes of it is decided by the shim's mst_graph_compile. */
 #include "graph.h"
 
 #include <limits.h>
@@ -12,9 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
 #include "error.h"
-#include "test_hooks.h"
+#include "hooks.h"
+#include "object.h"
+
+static void release_constant(mst_constant *constant) {
+  if (atomic_fetch_sub_explicit(&constant->references, 1, memory_order_acq_rel) == 1) {
+    free(constant);
+  }
+}
 
 int32_t mst_graph_create(mst_device *device, mst_graph **out_graph) {
   MST_ENTER(mst_graph_create);
@@ -28,7 +35,7 @@ int32_t mst_graph_create(mst_device *device, mst_graph **out_graph) {
   mst_device_retain(device);
   graph->tag = MST_TAG_GRAPH;
   graph->device = device;
-  atomic_fetch_add(&mst_live.graphs, 1);
+  MST_COUNT_LIVE(graphs, 1);
   *out_graph = graph;
   return MST_OK;
 }
@@ -44,7 +51,7 @@ int32_t mst_graph_destroy(mst_graph *graph) {
   mst_device *device = graph->device;
   for (int32_t id = 0; id < graph->node_count; id++) {
     if (graph->nodes[id].kind == MST_NODE_CONSTANT) {
-      free(graph->nodes[id].as.data);
+      release_constant(graph->nodes[id].as.constant);
     }
   }
   free(graph->nodes);
@@ -52,9 +59,48 @@ int32_t mst_graph_destroy(mst_graph *graph) {
   free(graph->outputs);
   graph->tag = MST_TAG_ENDED;
   free(graph);
-  atomic_fetch_sub(&mst_live.graphs, 1);
+  MST_COUNT_LIVE(graphs, -1);
   mst_device_release(device);
   return MST_OK;
+}
+
+/* Copies an array into memory of its own; NULL if there is none. */
+static void *duplicate(const void *array, int32_t count, size_t element) {
+  const size_t bytes = (size_t)count * element;
+  void *copy = malloc(bytes > 0 ? bytes : 1);
+  if (copy != NULL && bytes > 0) {
+    memcpy(copy, array, bytes);
+  }
+  return copy;
+}
+
+mst_graph *mst_graph_copy(const mst_graph *graph) {
+  mst_graph *copy = malloc(sizeof(mst_graph));
+  if (copy == NULL) {
+    return NULL;
+  }
+  *copy = *graph;
+  copy->nodes = duplicate(graph->nodes, graph->node_count, sizeof(mst_node));
+  copy->operands = duplicate(graph->operands, graph->operand_count, sizeof(int32_t));
+  copy->outputs = duplicate(graph->outputs, graph->output_count, sizeof(int32_t));
+  if (copy->nodes == NULL || copy->operands == NULL || copy->outputs == NULL) {
+    free(copy->nodes);
+    free(copy->operands);
+    free(copy->outputs);
+    free(copy);
+    return NULL;
+  }
+  copy->node_capacity = copy->node_count;
+  copy->operand_capacity = copy->operand_count;
+  copy->output_capacity = copy->output_count;
+  for (int32_t id = 0; id < copy->node_count; id++) {
+    if (copy->nodes[id].kind == MST_NODE_CONSTANT) {
+      atomic_fetch_add_explicit(&copy->nodes[id].as.constant->references, 1, memory_order_relaxed);
+    }
+  }
+  mst_device_retain(copy->device);
+  MST_COUNT_LIVE(graphs, 1);
+  return copy;
 }
 
 /* ------------------------------------------------------------------------------------------------------- shapes --- */
@@ -215,14 +261,18 @@ int32_t mst_graph_constant(mst_graph *graph, int32_t dtype, const int64_t *dims,
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "%llu bytes are not a tensor of shape %s", (unsigned long long)bytes,
                     shape);
   }
-  node.as.data = malloc((size_t)bytes);
-  if (node.as.data == NULL) {
+  mst_constant *constant =
+      bytes > SIZE_MAX - sizeof(mst_constant) ? NULL : malloc(sizeof(mst_constant) + (size_t)bytes);
+  if (constant == NULL) {
     return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a constant of %llu bytes", (unsigned long long)bytes);
   }
-  memcpy(node.as.data, data, (size_t)bytes);
+  atomic_init(&constant->references, 1);
+  constant->bytes = bytes;
+  memcpy(constant->elements, data, (size_t)bytes);
+  node.as.constant = constant;
   status = append(graph, &node, NULL, 0, __func__, out_node);
   if (status != MST_OK) {
-    free(node.as.data);
+    release_constant(constant);
   }
   return status;
 }
