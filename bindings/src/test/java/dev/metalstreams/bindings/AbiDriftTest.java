@@ -17,7 +17,8 @@ import org.junit.jupiter.params.provider.CsvSource;
  */
 class AbiDriftTest {
   private static final Path HEADERS = Path.of("../shim/include");
-  private static final Path SOURCES = Path.of("src/main/java/dev/metalstreams/bindings/abi");
+  private static final Path SOURCES =
+      Path.of("../bindings/src/main/java/dev/metalstreams/bindings/abi");
 
   @TempDir Path work;
 
