@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Invariant: a block is in exactly one list of exactly one {@link StreamCache}, that of its
  * owner, or in the hands of the one thread that took it out; state and links change under that
- * cache's monitor.
+ * cache's lock.
  */
 final class Block {
 
@@ -38,7 +38,7 @@ final class Block {
   final int sizeClass;
   final Uses uses;
 
-  // Below: under the monitor of the owner's cache.
+  // Below: under the lock of the owner's cache.
   State state = State.TAKEN;
   @Nullable Tenancy tenant;
   long requested;

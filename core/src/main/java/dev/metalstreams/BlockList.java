@@ -3,12 +3,12 @@ package dev.metalstreams;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A list of blocks by their own links, oldest first. Not thread-safe: guarded by the monitor of the
+ * A list of blocks by their own links, oldest first. Not thread-safe: guarded by the lock of the
  * cache it belongs to.
  *
  * <p>Invariant: a block is in one list at most, and knows which ({@link Block#list}). Only a holder
- * of a list's monitor makes a block refer to that list or no longer, so such a holder can tell
- * whether a block that it has seen elsewhere is in this list now.
+ * of a list's lock makes a block refer to that list or no longer, so such a holder can tell whether
+ * a block that it has seen elsewhere is in this list now.
  */
 final class BlockList {
   private @Nullable Block first;

@@ -17,7 +17,7 @@ import java.util.List;
  *   <li>Invariant: for each figure, budget = current total + the sum of all rooms. Every step below
  *       keeps it, whatever runs beside it.
  *   <li>A page whose room stays at 0 or above has not made a new peak: nothing else is done. This
- *       is all that the fast path does, under the monitor that it holds anyway.
+ *       is all that the fast path does, under the lock that it holds anyway.
  *   <li>A page whose room went below 0 is {@linkplain #cover covered}: room is moved from other
  *       pages; what is still missing after that is exactly the amount by which the total exceeds
  *       the budget, and raises the budget.
@@ -28,7 +28,7 @@ import java.util.List;
  * a total may rise and fall before its page is covered, and room may move between pages while it is
  * looked for. Current figures and totals are exact.
  *
- * <p>Locks: the ledger's monitor, then one page's monitor at a time. Never the other way round.
+ * <p>Locks: the ledger's monitor, then one page's lock at a time. Never the other way round.
  */
 class Ledger {
   static final int ALL = 0;
@@ -36,43 +36,52 @@ class Ledger {
   static final int LARGE = 2;
   private static final int POOLS = 3;
 
-  // Figures; each stands for three numbers, one for each pool.
+  // Figures. There is one of each for every pool.
   static final int ALLOCATED_BYTES = 0;
-  static final int ALLOCATED_COUNT = 3;
-  static final int REQUESTED_BYTES = 6;
-  static final int ACTIVE_BYTES = 9;
-  static final int ACTIVE_COUNT = 12;
-  static final int RESERVED_BYTES = 15;
-  static final int RESERVED_COUNT = 18;
-  private static final int FIGURES = 21;
+  static final int ALLOCATED_COUNT = 1;
+  static final int REQUESTED_BYTES = 2;
+  static final int ACTIVE_BYTES = 3;
+  static final int ACTIVE_COUNT = 4;
+  static final int RESERVED_BYTES = 5;
+  static final int RESERVED_COUNT = 6;
+  private static final int FIGURES = 7;
 
-  /**
-   * One stream's part. Its methods are called under the monitor that was given to the constructor.
-   */
+  /** Where a figure of a pool stands in an array of all. */
+  private static int at(int figure, int pool) {
+    return pool * FIGURES + figure;
+  }
+
+  /** One stream's part. Its methods are called under its lock, which its stream's cache shares. */
   static final class Page {
-    final Object monitor;
-    final long[] room = new long[FIGURES];
-    private final long[] in = new long[FIGURES];
-    private final long[] out = new long[FIGURES];
+    final BriefLock lock = new BriefLock();
+    final long[] room = new long[POOLS * FIGURES];
 
-    Page(Object monitor) {
-      this.monitor = monitor;
-    }
+    /**
+     * What was ever added. Only what cannot be told from the rest: nothing for {@link #ALL}, which
+     * is the sum of the pools, nor for what is active, which began as allocated; and what was taken
+     * away is what was added and is no longer there.
+     */
+    private final long[] in = new long[POOLS * FIGURES];
 
     /** A figure grows in its pool and in all; negative if the page must be covered. */
     private long grow(int figure, int pool, long by) {
-      in[figure + pool] += by;
-      return (room[figure] -= by) | (room[figure + pool] -= by);
+      return (room[at(figure, ALL)] -= by) | (room[at(figure, pool)] -= by);
     }
 
     private void shrink(int figure, int pool, long by) {
-      out[figure + pool] += by;
-      room[figure] += by;
-      room[figure + pool] += by;
+      room[at(figure, ALL)] += by;
+      room[at(figure, pool)] += by;
+    }
+
+    private void add(int figure, int pool, long by) {
+      in[at(figure, pool)] += by;
     }
 
     /** A block was handed out; true if the page must be covered. */
     boolean allocated(int pool, long size, long requested) {
+      add(ALLOCATED_BYTES, pool, size);
+      add(ALLOCATED_COUNT, pool, 1);
+      add(REQUESTED_BYTES, pool, requested);
       return (grow(ALLOCATED_BYTES, pool, size)
               | grow(ALLOCATED_COUNT, pool, 1)
               | grow(REQUESTED_BYTES, pool, requested)
@@ -96,9 +105,9 @@ class Ledger {
   }
 
   final List<Page> pages = new ArrayList<>();
-  private final long[] budget = new long[FIGURES];
-  private final long[] zeroIn = new long[FIGURES];
-  private final long[] zeroOut = new long[FIGURES];
+  private final long[] budget = new long[POOLS * FIGURES];
+  private final long[] zeroIn = new long[POOLS * FIGURES];
+  private final long[] zeroOut = new long[POOLS * FIGURES];
 
   /** What the driver has given; a page of its own, since it changes only on the slow path. */
   private final Page reserved;
@@ -107,13 +116,13 @@ class Ledger {
   private long promised;
 
   Ledger() {
-    reserved = new Page(this);
+    reserved = new Page();
     pages.add(reserved);
   }
 
-  /** Opens a page whose figures change under a monitor. */
-  synchronized Page open(Object monitor) {
-    Page page = new Page(monitor);
+  /** Opens the page of one more stream. */
+  synchronized Page open() {
+    Page page = new Page();
     pages.add(page);
     return page;
   }
@@ -130,6 +139,8 @@ class Ledger {
   /** The driver has given what was promised. */
   synchronized void kept(int pool, long size) {
     promised -= size;
+    reserved.add(RESERVED_BYTES, pool, size);
+    reserved.add(RESERVED_COUNT, pool, 1);
     if ((reserved.grow(RESERVED_BYTES, pool, size) | reserved.grow(RESERVED_COUNT, pool, 1)) < 0) {
       cover(reserved);
     }
@@ -151,19 +162,25 @@ class Ledger {
     return budget[RESERVED_BYTES] - reserved.room[RESERVED_BYTES];
   }
 
-  /** Brings every room of a page back to 0 or above. Called without a page's monitor. */
+  /** Brings every room of a page back to 0 or above. Called without a page's lock. */
   synchronized void cover(Page page) {
-    for (int figure = 0; figure < FIGURES; figure++) {
+    for (int figure = 0; figure < budget.length; figure++) {
       long missing;
-      synchronized (page.monitor) {
+      page.lock.lock();
+      try {
         missing = -page.room[figure];
+      } finally {
+        page.lock.unlock();
       }
       if (missing <= 0) {
         continue;
       }
       budget[figure] += missing - gather(figure, missing, page);
-      synchronized (page.monitor) {
+      page.lock.lock();
+      try {
         page.room[figure] += missing;
+      } finally {
+        page.lock.unlock();
       }
     }
   }
@@ -173,10 +190,13 @@ class Ledger {
     long found = 0;
     for (Page other : pages) {
       if (other != page && found < missing) {
-        synchronized (other.monitor) {
+        other.lock.lock();
+        try {
           long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
           other.room[figure] -= spare;
           found += spare;
+        } finally {
+          other.lock.unlock();
         }
       }
     }
@@ -186,26 +206,31 @@ class Ledger {
   /** All figures at one moment of each page. */
   synchronized Figures read() {
     long[] current = budget.clone();
-    long[] in = new long[FIGURES];
-    long[] out = new long[FIGURES];
+    long[] in = new long[budget.length];
     for (Page page : pages) {
-      synchronized (page.monitor) {
-        for (int figure = 0; figure < FIGURES; figure++) {
-          current[figure] -= page.room[figure];
-          in[figure] += page.in[figure];
-          out[figure] += page.out[figure];
+      page.lock.lock();
+      try {
+        for (int i = 0; i < budget.length; i++) {
+          current[i] -= page.room[i];
+          in[i] += page.in[i];
         }
+      } finally {
+        page.lock.unlock();
       }
     }
-    long[] peak = new long[FIGURES];
-    for (int figure = 0; figure < FIGURES; figure++) {
-      if (figure % POOLS == ALL) {
-        in[figure] = in[figure + SMALL] + in[figure + LARGE];
-        out[figure] = out[figure + SMALL] + out[figure + LARGE];
+    for (int pool = SMALL; pool < POOLS; pool++) {
+      in[at(ACTIVE_BYTES, pool)] = in[at(ALLOCATED_BYTES, pool)];
+      in[at(ACTIVE_COUNT, pool)] = in[at(ALLOCATED_COUNT, pool)];
+      for (int figure = 0; figure < FIGURES; figure++) {
+        in[at(figure, ALL)] += in[at(figure, pool)];
       }
-      peak[figure] = Math.max(budget[figure], current[figure]);
-      in[figure] -= zeroIn[figure];
-      out[figure] -= zeroOut[figure];
+    }
+    long[] peak = new long[budget.length];
+    long[] out = new long[budget.length];
+    for (int i = 0; i < budget.length; i++) {
+      peak[i] = Math.max(budget[i], current[i]);
+      out[i] = in[i] - current[i] - zeroOut[i];
+      in[i] -= zeroIn[i];
     }
     return new Figures(current, peak, in, out);
   }
@@ -213,11 +238,14 @@ class Ledger {
   /** Makes every peak the current total. */
   synchronized void resetPeak() {
     for (Page page : pages) {
-      synchronized (page.monitor) {
-        for (int figure = 0; figure < FIGURES; figure++) {
+      page.lock.lock();
+      try {
+        for (int figure = 0; figure < budget.length; figure++) {
           budget[figure] -= page.room[figure];
           page.room[figure] = 0;
         }
+      } finally {
+        page.lock.unlock();
       }
     }
   }
@@ -225,7 +253,7 @@ class Ledger {
   /** Starts the totals in and out anew. */
   synchronized void resetAccumulated() {
     Figures now = read();
-    for (int figure = 0; figure < FIGURES; figure++) {
+    for (int figure = 0; figure < budget.length; figure++) {
       zeroIn[figure] += now.in[figure];
       zeroOut[figure] += now.out[figure];
     }
@@ -246,7 +274,7 @@ class Ledger {
     }
 
     MemoryStats.Counter counter(int figure, int pool) {
-      int at = figure + pool;
+      int at = at(figure, pool);
       return new MemoryStats.Counter(current[at], peak[at], in[at], out[at]);
     }
   }

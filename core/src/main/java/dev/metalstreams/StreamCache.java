@@ -10,8 +10,9 @@ import org.jspecify.annotations.Nullable;
  * The blocks of one stream: those in use, those that other streams still use, and those that are
  * free for the next allocation on this stream.
  *
- * <p>Allocating from a free list and closing back to it touch nothing but this object: its monitor
- * is the only lock, held for a few instructions, never across a downcall, a wait or another lock.
+ * <p>Allocating from a free list and closing back to it touch nothing but this object: its {@link
+ * BriefLock} is the only lock, held for a few instructions, never across a downcall or a wait. It
+ * guards the stream's page of the {@link Ledger} too.
  *
  * <p>A free block may still be used by queued work of <em>this</em> stream: its next user on the
  * device runs after that work. So the newest free block is the best for the device (it is warm),
@@ -21,6 +22,7 @@ class StreamCache {
   private final Allocator allocator;
   private final DeviceStream stream;
   private final Ledger.Page page;
+  private final BriefLock lock;
   private final Leaks leaks;
 
   /** By size class; null for a class that has never been used. */
@@ -36,13 +38,14 @@ class StreamCache {
   /** The device is closed: nothing is kept any more. */
   private boolean ended;
 
-  /** Bytes in {@code pending}; read without the monitor to skip an empty list. */
+  /** Bytes in {@code pending}; read without the lock to skip an empty list. */
   private volatile long pendingBytes;
 
   StreamCache(Allocator allocator, DeviceStream stream) {
     this.allocator = allocator;
     this.stream = stream;
-    this.page = allocator.ledger().open(this);
+    this.page = allocator.ledger().open();
+    this.lock = page.lock;
     this.leaks = allocator.leaks();
   }
 
@@ -52,7 +55,8 @@ class StreamCache {
   final @Nullable DeviceBuffer take(int sizeClass, long bytes, boolean forHost) {
     DeviceBuffer buffer;
     boolean peak;
-    synchronized (this) {
+    lock.lock();
+    try {
       BlockList list = free[sizeClass];
       Block block = list == null ? null : forHost ? list.oldest() : list.newest();
       if (block == null || list == null || (forHost && !allocator.unused(block.uses))) {
@@ -61,6 +65,8 @@ class StreamCache {
       buffer = handle(block, bytes);
       detach(list, block);
       peak = lend(block, buffer);
+    } finally {
+      lock.unlock();
     }
     if (peak) {
       allocator.ledger().cover(page);
@@ -72,9 +78,12 @@ class StreamCache {
   final DeviceBuffer adopt(Block block, long bytes) {
     DeviceBuffer buffer;
     boolean peak;
-    synchronized (this) {
+    lock.lock();
+    try {
       buffer = handle(block, bytes);
       peak = lend(block, buffer);
+    } finally {
+      lock.unlock();
     }
     if (peak) {
       allocator.ledger().cover(page);
@@ -101,7 +110,8 @@ class StreamCache {
    * caller has to see to it.
    */
   final Block.State close(Block block, boolean keep) {
-    synchronized (this) {
+    lock.lock();
+    try {
       inUse.remove(block);
       block.tenant = null;
       block.stamp = allocator.clock();
@@ -112,9 +122,17 @@ class StreamCache {
       }
       block.state = Block.State.PENDING;
       hold(pending, block);
-      pendingBytes += block.size;
+      countPending(block.size);
       return Block.State.PENDING;
+    } finally {
+      lock.unlock();
     }
+  }
+
+  /** Under the lock. */
+  private void countPending(long by) {
+    long now = pendingBytes;
+    pendingBytes = now + by;
   }
 
   private boolean settles(Block block, boolean keep) {
@@ -179,30 +197,38 @@ class StreamCache {
     if (pendingBytes == 0) {
       return List.of();
     }
+    List<Block> done = new ArrayList<>();
     List<Block> out = new ArrayList<>();
-    synchronized (this) {
+    lock.lock();
+    try {
       Block block = pending.oldest();
       while (block != null) {
         Block next = block.next;
         boolean keep = allocator.keeps(block);
         if (settles(block, keep)) {
           pending.remove(block);
-          pendingBytes -= block.size;
+          countPending(-block.size);
           block.stamp = allocator.clock();
+          done.add(block);
           if (settle(block, keep) == Block.State.TAKEN) {
             out.add(block);
           }
-          allocator.log().tell(Kind.FREE_COMPLETED, block.id, block.size, stream.index());
         }
         block = next;
       }
+    } finally {
+      lock.unlock();
+    }
+    for (Block block : done) {
+      allocator.log().tell(Kind.FREE_COMPLETED, block.id, block.size, stream.index());
     }
     return out;
   }
 
   /** What uses the pending block that has waited longest, or else a free block; null if none. */
   final @Nullable Uses outstanding() {
-    synchronized (this) {
+    lock.lock();
+    try {
       Block first = pending.oldest();
       if (first != null) {
         return first.uses;
@@ -215,12 +241,15 @@ class StreamCache {
         }
       }
       return null;
+    } finally {
+      lock.unlock();
     }
   }
 
   /** Takes out one free block of a class that matches, oldest first. */
   final @Nullable Block steal(int sizeClass, Predicate<Block> which) {
-    synchronized (this) {
+    lock.lock();
+    try {
       BlockList list = free[sizeClass];
       Block block = list == null ? null : list.oldest();
       while (block != null && list != null) {
@@ -232,6 +261,8 @@ class StreamCache {
         block = block.next;
       }
       return null;
+    } finally {
+      lock.unlock();
     }
   }
 
@@ -240,7 +271,8 @@ class StreamCache {
 
   /** The free blocks that no work uses, left where they are. */
   final void idle(List<Idle> into) {
-    synchronized (this) {
+    lock.lock();
+    try {
       for (BlockList list : lists) {
         for (Block block = list.oldest(); block != null; block = block.next) {
           if (allocator.unused(block.uses)) {
@@ -248,12 +280,15 @@ class StreamCache {
           }
         }
       }
+    } finally {
+      lock.unlock();
     }
   }
 
   /** Takes out this block if it is free here and no work uses it. */
   final boolean takeOut(Block block) {
-    synchronized (this) {
+    lock.lock();
+    try {
       BlockList list = free[block.sizeClass];
       if (list == null || !has(list, block) || !allocator.unused(block.uses)) {
         return false;
@@ -261,25 +296,36 @@ class StreamCache {
       list.remove(block);
       block.state = Block.State.TAKEN;
       return true;
+    } finally {
+      lock.unlock();
     }
   }
 
   /** Puts a block that was taken out into its free list; false if nothing is kept any more. */
   final boolean putBack(Block block) {
-    synchronized (this) {
+    lock.lock();
+    try {
       if (ended) {
         return false;
       }
       cache(block);
       return true;
+    } finally {
+      lock.unlock();
     }
   }
 
   /** The device is closed and idle: keeps nothing from now on. Takes out all that it has. */
   final List<Block> end() {
-    synchronized (this) {
+    lock.lock();
+    try {
       ended = true;
-      List<Block> out = new ArrayList<>(reclaim());
+    } finally {
+      lock.unlock();
+    }
+    List<Block> out = new ArrayList<>(reclaim());
+    lock.lock();
+    try {
       for (BlockList list : lists) {
         Block block = list.oldest();
         while (block != null) {
@@ -289,32 +335,40 @@ class StreamCache {
           block = list.oldest();
         }
       }
-      return out;
+    } finally {
+      lock.unlock();
     }
+    return out;
   }
 
   /** The tenancies that are open now. */
   final List<Tenancy> open() {
     List<Tenancy> open = new ArrayList<>();
-    synchronized (this) {
+    lock.lock();
+    try {
       for (Block block = inUse.oldest(); block != null; block = block.next) {
         Tenancy tenant = block.tenant;
         if (tenant != null) {
           open.add(tenant);
         }
       }
+    } finally {
+      lock.unlock();
     }
     return open;
   }
 
   /** Every block, as it is now. */
   final void describe(List<BlockInfo> into) {
-    synchronized (this) {
+    lock.lock();
+    try {
       describe(inUse, into);
       describe(pending, into);
       for (BlockList list : lists) {
         describe(list, into);
       }
+    } finally {
+      lock.unlock();
     }
   }
 

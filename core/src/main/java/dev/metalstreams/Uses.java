@@ -9,8 +9,8 @@ import java.util.Arrays;
  * under the lock of its stream; so for each stream the noted value only grows. Nearly all memory is
  * used by the stream that owns it alone: that value is one field, and it stays with the block when
  * the block is recycled, so that the next tenant's CPU access waits for the last tenant's work.
- * Uses by other streams are kept in a small array behind the object's monitor; a block is not
- * recycled before they have passed.
+ * Uses by other streams are kept in a small array behind a lock; a block is not recycled before
+ * they have passed.
  *
  * <p>Whether memory is free is a question at the time of the <em>close</em>. A stream that was
  * {@linkplain #record recorded} counts with all work queued on it then, seen by this library or
@@ -28,11 +28,16 @@ final class Uses {
   private long inherited;
 
   /**
-   * Whether anything but {@code ownerValue} is to be looked at. Set once per tenancy, under the
-   * monitor.
+   * Whether anything but {@code ownerValue} is to be looked at. Written under the lock, and read
+   * without it only by who is ordered after the use in question: by the {@link Lifetime} of the
+   * tenancy after its close, by the user before.
    */
-  private volatile boolean shared;
+  private boolean shared;
 
+  private final BriefLock lock = new BriefLock();
+
+  // Other streams: the first `count` of each array.
+  private int count;
   private DeviceStream[] others = NO_STREAMS;
   private long[] values = NO_VALUES;
   private boolean[] recorded = NO_MARKS;
@@ -65,53 +70,78 @@ final class Uses {
     }
   }
 
-  private synchronized void addOther(DeviceStream stream, long value) {
-    int slot = slot(stream);
-    values[slot] = Math.max(values[slot], value);
-  }
-
-  /** All work queued on this stream up to the close may touch the memory. */
-  synchronized void record(DeviceStream stream) {
-    shared = true;
-    if (stream == owner) {
-      ownerRecorded = true;
-    } else {
-      int slot = slot(stream); // first: it may replace the array
-      recorded[slot] = true;
+  private void addOther(DeviceStream stream, long value) {
+    lock.lock();
+    try {
+      int slot = slot(stream);
+      values[slot] = Math.max(values[slot], value);
+    } finally {
+      lock.unlock();
     }
   }
 
-  /** The close: recorded streams count with what is queued on them now. */
+  /** All work queued on this stream up to the close may touch the memory. */
+  void record(DeviceStream stream) {
+    lock.lock();
+    try {
+      if (stream == owner) {
+        ownerRecorded = true;
+        shared = true;
+      } else {
+        int slot = slot(stream); // first: it may replace the array
+        recorded[slot] = true;
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /**
+   * The close: recorded streams count with what is queued on them now. If all others have passed,
+   * the block is the owner's alone from here on.
+   */
   void close() {
     if (shared) {
       fence();
     }
   }
 
-  private synchronized void fence() {
-    if (ownerRecorded) {
-      ownerValue = Math.max(ownerValue, owner.queued());
-    }
-    for (int i = 0; i < others.length; i++) {
-      if (recorded[i]) {
-        values[i] = Math.max(values[i], others[i].queued());
+  private void fence() {
+    lock.lock();
+    try {
+      if (ownerRecorded) {
+        ownerValue = Math.max(ownerValue, owner.queued());
       }
+      for (int i = 0; i < count; i++) {
+        if (recorded[i]) {
+          values[i] = Math.max(values[i], others[i].queued());
+        }
+      }
+      if (othersDone()) {
+        clear();
+      }
+    } finally {
+      lock.unlock();
     }
   }
 
   private int slot(DeviceStream stream) {
     shared = true;
-    for (int i = 0; i < others.length; i++) {
+    for (int i = 0; i < count; i++) {
       if (others[i] == stream) {
         return i;
       }
     }
-    int slot = others.length;
-    others = Arrays.copyOf(others, slot + 1);
-    values = Arrays.copyOf(values, slot + 1);
-    recorded = Arrays.copyOf(recorded, slot + 1);
-    others[slot] = stream;
-    return slot;
+    if (count == others.length) {
+      int more = Math.max(2, 2 * count);
+      others = Arrays.copyOf(others, more);
+      values = Arrays.copyOf(values, more);
+      recorded = Arrays.copyOf(recorded, more);
+    }
+    others[count] = stream;
+    values[count] = 0;
+    recorded[count] = false;
+    return count++;
   }
 
   /** Whether the uses by other streams than the owner are done. Never blocks, makes no downcall. */
@@ -119,8 +149,17 @@ final class Uses {
     return !shared || sharedPassed();
   }
 
-  private synchronized boolean sharedPassed() {
-    for (int i = 0; i < others.length; i++) {
+  private boolean sharedPassed() {
+    lock.lock();
+    try {
+      return othersDone();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private boolean othersDone() {
+    for (int i = 0; i < count; i++) {
       if (others[i].timeline().completed() < values[i]) {
         return false;
       }
@@ -141,14 +180,22 @@ final class Uses {
   /** The uses by other streams have passed: the block is the owner's alone again. */
   void forgetOthers() {
     if (shared) {
-      clear();
+      forget();
     }
   }
 
-  private synchronized void clear() {
-    others = NO_STREAMS;
-    values = NO_VALUES;
-    recorded = NO_MARKS;
+  private void forget() {
+    lock.lock();
+    try {
+      clear();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Streams that are no longer looked at stay in the array: they live as long as the device. */
+  private void clear() {
+    count = 0;
     ownerRecorded = false;
     shared = false;
   }
@@ -158,6 +205,7 @@ final class Uses {
    * stream, whose work from {@code value} on comes after that of the old owner.
    */
   void moveTo(DeviceStream stream, long value) {
+    ownerValue = 0; // so that nobody takes the one's value for the other's: see awaitOwner
     owner = stream;
     ownerValue = value;
   }
@@ -168,22 +216,36 @@ final class Uses {
   }
 
   /** How many streams have work left on the memory. */
-  synchronized int outstanding() {
-    int count = ownerPassed() ? 0 : 1;
-    for (int i = 0; i < others.length; i++) {
-      count += others[i].timeline().completed() < values[i] ? 1 : 0;
+  int outstanding() {
+    lock.lock();
+    try {
+      int outstanding = ownerPassed() ? 0 : 1;
+      for (int i = 0; i < count; i++) {
+        outstanding += others[i].timeline().completed() < values[i] ? 1 : 0;
+      }
+      return outstanding;
+    } finally {
+      lock.unlock();
     }
-    return count;
   }
 
   /** Submits and waits for all of it, whether it succeeds or not. Holds no lock while it waits. */
   void awaitReached() {
-    owner.awaitReached(ownerValue, -1);
+    awaitOwner();
     if (shared) {
       Others uses = others();
       for (int i = 0; i < uses.values.length; i++) {
         uses.streams[i].awaitReached(uses.values[i], -1);
       }
+    }
+  }
+
+  /** The block may be on its way to another owner, if the caller has no part in it. */
+  private void awaitOwner() {
+    DeviceStream stream = owner;
+    long value = ownerValue;
+    if (stream == owner) {
+      stream.awaitReached(value, -1);
     }
   }
 
@@ -215,7 +277,12 @@ final class Uses {
     }
   }
 
-  private synchronized Others others() {
-    return new Others(others, values.clone());
+  private Others others() {
+    lock.lock();
+    try {
+      return new Others(Arrays.copyOf(others, count), Arrays.copyOf(values, count));
+    } finally {
+      lock.unlock();
+    }
   }
 }

@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Timeout;
 /**
  * Two streams allocate and close at once on one ledger, in many interleavings chosen by a model
  * checker: whatever the order, the figures add up. The twin takes room from a stream without its
- * monitor, which only some interleavings betray.
+ * lock, which only some interleavings betray.
  *
  * <p>The whole allocator is more than the checker can look into; {@link MemoryStressTest} runs it
  * on threads.
@@ -32,7 +32,7 @@ class MemoryInterleavingTest {
   private static volatile Ledger.@Nullable Page others;
 
   /** Takes room from other pages as it found it, and not as it is. */
-  private static final class TakesWithoutTheMonitor extends Ledger {
+  private static final class TakesWithoutTheLock extends Ledger {
     @Override
     long gather(int figure, long missing, Page page) {
       long found = 0;
@@ -50,8 +50,11 @@ class MemoryInterleavingTest {
   private static void allocate(Ledger.@Nullable Page page) {
     Ledger.Page on = Objects.requireNonNull(page);
     boolean peak;
-    synchronized (on.monitor) {
+    on.lock.lock();
+    try {
       peak = on.allocated(Ledger.SMALL, BYTES, BYTES);
+    } finally {
+      on.lock.unlock();
     }
     if (peak) {
       Objects.requireNonNull(ledger).cover(on);
@@ -60,17 +63,20 @@ class MemoryInterleavingTest {
 
   private static void close(Ledger.@Nullable Page page) {
     Ledger.Page on = Objects.requireNonNull(page);
-    synchronized (on.monitor) {
+    on.lock.lock();
+    try {
       on.closed(Ledger.SMALL, BYTES, BYTES);
       on.idle(Ledger.SMALL, BYTES);
+    } finally {
+      on.lock.unlock();
     }
   }
 
   /** One stream has room, which the other wants while the first uses it again. */
   private static void useAtOnce(Ledger fresh) {
     ledger = fresh;
-    mine = fresh.open(new Object());
-    others = fresh.open(new Object());
+    mine = fresh.open();
+    others = fresh.open();
     // Nothing is covered before both threads run: the checker explores little after loops.
     Thread there = new Thread(() -> allocate(others));
     there.start();
@@ -108,11 +114,10 @@ class MemoryInterleavingTest {
   }
 
   @Test
-  void aLedgerThatTakesWithoutTheMonitorIsCaught() {
+  void aLedgerThatTakesWithoutTheLockIsCaught() {
     assertThatThrownBy(
             () ->
-                Lincheck.runConcurrentTest(
-                    INVOCATIONS, () -> useAtOnce(new TakesWithoutTheMonitor())))
+                Lincheck.runConcurrentTest(INVOCATIONS, () -> useAtOnce(new TakesWithoutTheLock())))
         .hasMessageContaining("figures do not add up");
   }
 }
