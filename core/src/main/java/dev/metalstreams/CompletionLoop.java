@@ -86,7 +86,9 @@ class CompletionLoop implements CompletionSink {
     }
     timeline.complete(
         value,
-        new Timeline.GpuTimes(gpuStartNanos, gpuEndNanos),
+        timeline.timed()
+            ? new Timeline.GpuTimes(gpuStartNanos, gpuEndNanos)
+            : Timeline.GpuTimes.UNASKED,
         failure == null ? null : failure(timeline, value, failure));
   }
 

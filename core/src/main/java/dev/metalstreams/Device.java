@@ -66,6 +66,9 @@ public final class Device implements AutoCloseable {
   private final AtomicReference<State> state = new AtomicReference<>(State.OPEN);
   private final ReentrantLock closing = new ReentrantLock();
 
+  /** Why nothing will complete any more. */
+  private volatile @Nullable MetalStreamsException lost;
+
   private Device(Settings settings, Parts parts, Driver driver) {
     this.settings = settings;
     this.parts = parts;
@@ -412,6 +415,10 @@ public final class Device implements AutoCloseable {
     try {
       DeviceStream stream = new DeviceStream(this, index, id);
       timelines.put(id, stream.timeline());
+      MetalStreamsException why = lost;
+      if (why != null) {
+        stream.timeline().end(why); // `fail` may have looked before
+      }
       return stream;
     } catch (DriverException e) {
       throw translate(e, "creating stream " + index);
@@ -441,8 +448,9 @@ public final class Device implements AutoCloseable {
 
   /** Nothing will complete any more. */
   void fail(Throwable why) {
-    MetalStreamsException lost = new MetalStreamsException("the device is lost", why);
-    streams.all().forEach(stream -> stream.timeline().end(lost));
+    MetalStreamsException end = new MetalStreamsException("the device is lost", why);
+    lost = end; // first: a stream that is created meanwhile looks after it is in the map
+    timelines.values().forEach(timeline -> timeline.end(end));
   }
 
   /** What a user is told when the driver refuses a call. */

@@ -73,7 +73,10 @@ class Timeline {
   private record Failure(long first, long last, StreamFailedException exception) {}
 
   /** GPU times of one command buffer, in nanoseconds. */
-  record GpuTimes(long start, long end) {}
+  record GpuTimes(long start, long end) {
+    /** Given to a timeline that nobody has asked for times. */
+    static final GpuTimes UNASKED = new GpuTimes(0, 0);
+  }
 
   /** Something to wake once a value is completed. */
   private static class Waiter {
@@ -460,6 +463,11 @@ class Timeline {
     if (end != null) {
       endTimed(end); // `end` may have looked before
     }
+  }
+
+  /** Whether anybody wants GPU times; asked for a value before it is committed. */
+  boolean timed() {
+    return !timed.isEmpty();
   }
 
   private void endTimed(MetalStreamsException why) {

@@ -263,6 +263,12 @@ class DeviceTest extends CoreTest {
     assertThatExceptionOfType(MetalStreamsException.class)
         .isThrownBy(device::synchronize)
         .withMessageContaining("lost");
+    DeviceStream late = device.streams().stream(5); // created after the loss
+    filled(late);
+    assertThatExceptionOfType(MetalStreamsException.class)
+        .as("nobody would tell it of its completions")
+        .isThrownBy(() -> late.synchronize(Duration.ofSeconds(20)))
+        .withMessageContaining("lost");
     script.runAll();
     assertThatExceptionOfType(MetalStreamsException.class)
         .as("its times will never come")
