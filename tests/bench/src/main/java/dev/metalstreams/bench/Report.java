@@ -5,7 +5,6 @@ import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
@@ -21,7 +20,7 @@ import org.openjdk.jmh.runner.options.TimeValue;
 import org.openjdk.jmh.runner.options.VerboseMode;
 
 /**
- * Asks every question and prints one table of the answers.
+ * Asks every question and prints the answers: one table of what calls cost, one of allocations.
  *
  * <p>What is compared with C runs in this process, which the run script starts for the purpose, so
  * that rounds can be short and C's can lie between them; what is not runs in forks of JMH's.
@@ -57,17 +56,51 @@ public final class Report {
     }
   }
 
-  /** {@code --full} takes its time. */
+  /**
+   * {@code alloc} asks of allocations alone, {@code calls} of the rest alone; {@code --threads}
+   * says for how many threads allocations are measured; {@code --full} takes its time.
+   */
   public static void main(String[] arguments) throws RunnerException {
-    boolean full = Arrays.equals(arguments, new String[] {"--full"});
-    if (arguments.length > 0 && !full) {
-      System.err.println("usage: run [--full]");
+    boolean calls = true;
+    boolean alloc = true;
+    Effort effort = Effort.QUICK;
+    List<Integer> threads = List.of(1, 2, 4, 8, 16);
+    try {
+      for (int i = 0; i < arguments.length; i++) {
+        switch (arguments[i]) {
+          case "calls" -> alloc = false;
+          case "alloc" -> calls = false;
+          case "--full" -> effort = Effort.FULL;
+          case "--threads" -> threads = threads(arguments[++i]);
+          default -> throw new IllegalArgumentException(arguments[i]);
+        }
+      }
+    } catch (IllegalArgumentException | IndexOutOfBoundsException e) {
+      System.err.println("usage: run [calls | alloc] [--threads 1,2,4,8,16] [--full]");
       System.exit(2);
     }
     int cpus = Runtime.getRuntime().availableProcessors();
     double load = ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage();
     System.out.printf("%d CPUs, load %.1f%s%n", cpus, load, load > 0.5 * cpus ? ": BUSY" : "");
-    of(full ? Effort.FULL : Effort.QUICK).print(System.out);
+    NettyThreads.install();
+    if (calls) {
+      of(effort).print(System.out);
+    }
+    if (alloc) {
+      AllocationReport.of(effort, threads).print(System.out);
+    }
+  }
+
+  private static List<Integer> threads(String list) {
+    List<Integer> threads = new ArrayList<>();
+    for (String each : list.split(",", -1)) {
+      int count = Integer.parseInt(each);
+      if (count < 1 || count > Allocation.MOST_THREADS) {
+        throw new IllegalArgumentException(each);
+      }
+      threads.add(count);
+    }
+    return threads;
   }
 
   static Report of(Effort effort) throws RunnerException {
@@ -178,20 +211,24 @@ public final class Report {
   private Result<?> jmh(
       Class<?> benchmark, String method, ChainedOptionsBuilder options, int millis)
       throws RunnerException {
-    RunResult result =
-        new Runner(
-                options
-                    .include("^" + Pattern.quote(benchmark.getName() + "." + method) + "$")
-                    .warmupTime(TimeValue.milliseconds(Math.max(1, millis / 4)))
-                    .measurementTime(TimeValue.milliseconds(millis))
-                    .addProfiler(GCProfiler.class)
-                    .shouldFailOnError(true)
-                    .verbosity(VerboseMode.SILENT)
-                    .build())
-            .runSingle();
+    RunResult result = run(benchmark, method, options.addProfiler(GCProfiler.class), millis);
     bytes =
         Objects.requireNonNull(result.getSecondaryResults().get("gc.alloc.rate.norm")).getScore();
     return result.getPrimaryResult();
+  }
+
+  /** Runs one benchmark for so long, after a quarter of that to warm up. */
+  static RunResult run(Class<?> benchmark, String method, ChainedOptionsBuilder options, int millis)
+      throws RunnerException {
+    return new Runner(
+            options
+                .include("^" + Pattern.quote(benchmark.getName() + "." + method) + "$")
+                .warmupTime(TimeValue.milliseconds(Math.max(1, millis / 4)))
+                .measurementTime(TimeValue.milliseconds(millis))
+                .shouldFailOnError(true)
+                .verbosity(VerboseMode.SILENT)
+                .build())
+        .runSingle();
   }
 
   /** What one of the operations takes in the median row of them. */
