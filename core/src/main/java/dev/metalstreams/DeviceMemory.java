@@ -31,6 +31,14 @@ public final class DeviceMemory {
     return allocator.log().history();
   }
 
+  /**
+   * Figures, blocks and history as one JSON object: {@code stats}, {@code blocks}, {@code history},
+   * in bytes and nanoseconds. Never blocks.
+   */
+  public String toJson() {
+    return MemoryJson.of(this);
+  }
+
   /** Gives all cached memory back to the driver, after waiting for work that still uses it. */
   public void emptyCache() {
     device.checkOpen();

@@ -192,6 +192,29 @@ class AllocatorTest extends CoreTest {
     assertThat(device.memory().snapshot().get(0).state()).isEqualTo(BlockInfo.State.CACHED);
   }
 
+  @Test
+  void isExportedAsJson() {
+    Device device = open(builder -> builder.memoryHistory(10));
+    DeviceStream stream = device.streams().stream(1);
+    DeviceStream other = device.streams().stream(2);
+    DeviceBuffer buffer = device.allocate(1000, stream);
+    other.fill(buffer, (byte) 1);
+    buffer.close();
+    assertThat(device.memory().toJson())
+        .startsWith(
+            "{\"stats\":{\"allocated\":{\"bytes\":{\"all\":"
+                + "{\"current\":0,\"peak\":1024,\"total_in\":1024,\"total_out\":1024},\"small\":")
+        .contains("\"active\":{\"bytes\":{\"all\":{\"current\":1024,")
+        .contains("\"num_device_alloc\":1,", "\"pending_bytes_by_stream\":{\"1\":1024}}")
+        .contains(
+            "\"blocks\":[{\"id\":1,\"state\":\"pending\",\"size\":1024,\"requested\":0,"
+                + "\"stream\":1,\"outstanding_uses\":1,\"age_ns\":")
+        .containsSubsequence(
+            "\"kind\":\"device_allocate\"", "\"kind\":\"allocate\"", "\"kind\":\"free_requested\"")
+        .endsWith("\"block\":1,\"bytes\":1024,\"stream\":1}]}");
+    other.flush();
+  }
+
   // ---- pressure
 
   @Test

@@ -9,6 +9,8 @@ import java.util.List;
 
 /** {@code info}: what runs here, and how it is set. */
 final class InfoCommand implements Command {
+  private static final Parameter<Boolean> MEMORY =
+      Parameter.flag("memory", "show the memory as well: statistics, blocks, history");
 
   @Override
   public String name() {
@@ -23,22 +25,33 @@ final class InfoCommand implements Command {
   @Override
   public String description() {
     return """
-        Opens the device and shows what it is, what computes on it, which native library serves it, and every setting
-        with its value and where that came from.""";
+    Opens the device and shows what it is, what computes on it, which native library serves it, and every setting
+    with its value and where that came from. With --memory also what memory the device holds, what every block of it is
+    doing, and, where the setting memory.history says so, what happened to it.\
+    """;
   }
 
   @Override
   public List<Parameter<?>> parameters() {
-    return List.of();
+    return List.of(MEMORY);
   }
 
   @Override
   public ExitStatus run(Invocation invocation) {
     try (Device device = Devices.open(invocation.values(), builder -> {})) {
+      boolean memory = invocation.values().has(MEMORY);
+      PrintStream out = invocation.output().out();
       if (invocation.json()) {
-        json(device).print(invocation.output().out());
+        Json json = json(device);
+        if (memory) {
+          json.put("memory", new Json.Raw(device.memory().toJson()));
+        }
+        json.print(out);
       } else {
-        print(device, invocation.output().out());
+        print(device, out);
+        if (memory) {
+          MemoryReport.print(device.memory(), out);
+        }
       }
     }
     return ExitStatus.OK;

@@ -18,13 +18,16 @@ final class Json {
   private final Map<String, @Nullable Object> fields = new LinkedHashMap<>();
 
   /**
-   * Adds a field: text, a boolean, a number, another object, a list of these, or null. Numbers that
-   * JSON does not have (infinities, NaN) become null.
+   * Adds a field: text, a boolean, a number, another object, a list of these, {@link Raw}, or null.
+   * Numbers that JSON does not have (infinities, NaN) become null.
    */
   Json put(String name, @Nullable Object value) {
     fields.put(name, value);
     return this;
   }
+
+  /** A value that is JSON already. */
+  record Raw(String json) {}
 
   /** Prints it as one line. */
   void print(PrintStream out) {
@@ -50,6 +53,8 @@ final class Json {
         write(json, field.getValue());
       }
       json.writeEndObject();
+    } else if (value instanceof Raw raw) {
+      json.writeRawValue(raw.json);
     } else if (value instanceof List<?> list) {
       json.writeStartArray();
       for (Object element : list) {

@@ -2,6 +2,12 @@ package dev.metalstreams.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.metalstreams.Device;
+import dev.metalstreams.DeviceBuffer;
+import dev.metalstreams.DeviceStream;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -54,6 +60,45 @@ class InfoCommandTest {
     assertThat(run.status()).isZero();
     assertThat(run.out())
         .contains("backend", "host", "32 streams", "pool.size", "MPS_STREAM_POOL_SIZE", "default");
+  }
+
+  @Test
+  void memoryAsJson() {
+    CommandRun run = CommandRun.line("info --backend host --memory --json");
+    assertThat(run.err()).isEmpty();
+    assertThat(run.json())
+        .containsEntry("memory.stats.allocated.bytes.all.current", 0.0)
+        .containsEntry("memory.stats.reserved.count.large.peak", 0.0)
+        .containsEntry("memory.stats.num_ooms", 0.0);
+    assertThat(CommandRun.line("info --backend host --json").json())
+        .doesNotContainKey("memory.stats.num_ooms");
+  }
+
+  @Test
+  void memoryAsTables() {
+    CommandRun run = CommandRun.line("info --backend host --memory");
+    assertThat(run.status()).isZero();
+    assertThat(run.out())
+        .contains("total out", "requested", "out of memory", "pending by stream", "(no blocks)");
+  }
+
+  @Test
+  void memoryInUse() {
+    ByteArrayOutputStream text = new ByteArrayOutputStream();
+    try (Device device = Device.builder().backend("host").memoryHistory(10).open()) {
+      DeviceStream stream = device.streams().stream(3);
+      device.allocate(3 << 20, stream).close();
+      try (DeviceBuffer buffer = device.allocate(1000, stream)) {
+        MemoryReport.print(device.memory(), new PrintStream(text, true, StandardCharsets.UTF_8));
+        assertThat(buffer.isClosed()).isFalse();
+      }
+    }
+    assertThat(text.toString(StandardCharsets.UTF_8))
+        .containsPattern("allocated +small +1\\.0 KiB +1\\.0 KiB")
+        .containsPattern("allocated +large +0 B +3\\.0 MiB")
+        .containsPattern("3 +in_use +1 +1\\.0 KiB")
+        .containsPattern("3 +cached +1 +3\\.0 MiB")
+        .containsSubsequence("device_allocate", "allocate", "free_requested", "free_completed");
   }
 
   @Test
