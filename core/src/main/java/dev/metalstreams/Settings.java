@@ -57,12 +57,14 @@ public final class Settings {
         "stream.commit.idle.ms",
         "METALSTREAMS_COMMIT_IDLE_MS",
         "100",
-        "time after which operations that nobody waits for are committed, in milliseconds; 0 = never"),
+        "time after which operations that nobody waits for are committed, in milliseconds; 0 ="
+            + " never"),
     WATCHDOG(
         "wait.watchdog.ms",
         "METALSTREAMS_WATCHDOG_MS",
         "30000",
-        "a wait without a time of its own fails when its stream makes no progress for so long; 0 = never"),
+        "a wait without a time of its own fails when its stream makes no progress for so long; 0 ="
+            + " never"),
     CLOSE_TIMEOUT(
         "close.timeout.ms",
         "METALSTREAMS_CLOSE_TIMEOUT_MS",
@@ -72,7 +74,8 @@ public final class Settings {
         "memory.soft.ratio",
         "PYTORCH_MPS_LOW_WATERMARK_RATIO",
         "0.85",
-        "part of the recommended working set from which cached memory is trimmed: 0 to 2, 0 = never"),
+        "part of the recommended working set from which cached memory is trimmed: 0 to 2, 0 ="
+            + " never"),
     HARD_RATIO(
         "memory.hard.ratio",
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO",
@@ -82,8 +85,8 @@ public final class Settings {
         "memory.steal",
         "METALSTREAMS_MEMORY_STEAL",
         "complete",
-        "under pressure, taking another stream's cached memory: never, complete (when unused) or wait (ordered"
-            + " by an event)"),
+        "under pressure, taking another stream's cached memory: never, complete (when unused) or"
+            + " wait (ordered by an event)"),
     LEAKS(
         "memory.leaks",
         "METALSTREAMS_MEMORY_LEAKS",
@@ -98,8 +101,8 @@ public final class Settings {
         "memory.mode",
         "METALSTREAMS_MEMORY_MODE",
         "cached",
-        "cached, no_cache (every close gives back to the driver) or poison (closed memory is filled, and checked when"
-            + " reused)"),
+        "cached, no_cache (every close gives back to the driver) or poison (closed memory is"
+            + " filled, and checked when reused)"),
     GRAPH_CACHE(
         "graph.cache.size",
         "METALSTREAMS_GRAPH_CACHE_SIZE",
