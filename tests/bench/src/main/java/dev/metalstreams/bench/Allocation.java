@@ -43,6 +43,7 @@ public class Allocation {
   private static final MethodHandle FREE =
       function("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
 
+  @SuppressWarnings("restricted") // what the bindings do is what is compared
   private static MethodHandle function(String name, FunctionDescriptor type) {
     Linker linker = Linker.nativeLinker();
     return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), type);
