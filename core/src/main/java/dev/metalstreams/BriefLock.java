@@ -36,6 +36,7 @@ final class BriefLock {
     }
   }
 
+  @SuppressWarnings("ThreadPriorityCheck") // the holder may be waiting for this processor
   private void lockSlowly() {
     for (int tries = 0; !free() || !HELD.compareAndSet(this, false, true); tries++) {
       if (tries < LOOKS) {

@@ -74,8 +74,8 @@ class MemoryMetricsTest {
           registry.get("metalstreams.memory").tag("figure", "allocated").gauges().stream()
               .mapToDouble(gauge -> gauge.value())
               .sum();
-      assertThat(sum).isEqualTo(device.memory().stats().allocated());
-      assertThat(sum).isEqualTo(1024 + large.byteSize());
+      assertThat(sum).isEqualTo((double) device.memory().stats().allocated());
+      assertThat(sum).isEqualTo((double) (1024 + large.byteSize()));
       assertThat(small.isClosed()).isFalse();
     }
   }
