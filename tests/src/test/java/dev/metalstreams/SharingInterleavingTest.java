@@ -137,7 +137,7 @@ class SharingInterleavingTest {
         if (leased) {
           return 0;
         }
-        bound++;
+        bound = 1;
         return 1;
       } finally {
         lock.unlock();

@@ -15,7 +15,7 @@ import org.openjdk.jcstress.infra.results.III_Result;
 public class LifetimeStress {
 
   /** What users and a closer do with it. */
-  private interface Life {
+  interface Life {
     boolean acquire();
 
     boolean release();
