@@ -23,10 +23,13 @@ import java.util.List;
  * @param abiVersion the {@code MST_ABI_VERSION} it was built with
  * @param buildId hash of the sources it was built from
  * @param devices how many devices it can open
+ * @param refusal why it can open none, in its own words; "" if it can, or does not say
  */
-record LibraryProbe(String backend, int abiVersion, String buildId, int devices) {
+record LibraryProbe(String backend, int abiVersion, String buildId, int devices, String refusal) {
   private static final FunctionDescriptor INT_FUNCTION = FunctionDescriptor.of(mst_h.C_INT);
   private static final FunctionDescriptor TEXT_FUNCTION = FunctionDescriptor.of(mst_h.C_POINTER);
+  private static final FunctionDescriptor OPEN_FUNCTION =
+      FunctionDescriptor.of(mst_h.C_INT, mst_h.C_INT, mst_h.C_POINTER, mst_h.C_POINTER);
   private static final String DESCRIPTOR_SUFFIX = "$descriptor";
 
   /**
@@ -67,11 +70,33 @@ record LibraryProbe(String backend, int abiVersion, String buildId, int devices)
       throw refused(
           "%s lacks %s; it is not a whole shim".formatted(file, String.join(", ", missing)));
     }
+    int devices = callForInt(file, library, "mst_device_count");
     return new LibraryProbe(
         callForText(file, library, "mst_backend_name"),
         abiVersion,
         buildId,
-        callForInt(file, library, "mst_device_count"));
+        devices,
+        devices > 0 ? "" : refusal(file, library));
+  }
+
+  /** Why the library, which counts no device, opens none: it says so when it is asked to. */
+  private static String refusal(Path file, SymbolLookup library) {
+    MethodHandle open =
+        Linker.nativeLinker().downcallHandle(find(file, library, "mst_device_open"), OPEN_FUNCTION);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(mst_h.C_POINTER);
+      int status = (int) open.invokeExact(0, MemorySegment.NULL, out);
+      return status == mst_h.MST_ERROR_NO_DEVICE()
+          ? callForText(file, library, "mst_last_error")
+          : "";
+    } catch (Throwable e) {
+      throw new AssertionError("a downcall throws nothing", e);
+    }
+  }
+
+  /** Behind a sentence on having no device. */
+  String because() {
+    return refusal.isEmpty() ? "" : ": " + refusal;
   }
 
   /** The functions of the ABI. */

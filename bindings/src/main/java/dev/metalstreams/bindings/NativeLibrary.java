@@ -79,7 +79,8 @@ record NativeLibrary(Path file, LibraryProbe probe) {
             metal == null
                 ? "no metal library for %s is packed; choose the backend host or auto, or give the library's path"
                     .formatted(platform)
-                : "this Mac has no usable Metal device; choose the backend host or auto");
+                : "choose the backend host or auto, as this Mac has no usable Metal device"
+                    + metal.probe().because());
       }
     }
     NativeLibrary host = packed("host", platform, resources, cache);
@@ -110,7 +111,7 @@ record NativeLibrary(Path file, LibraryProbe probe) {
           "%s serves the backend %s, not %s".formatted(file, library.probe().backend(), backend));
     }
     if (library.probe().devices() == 0) {
-      throw refused("%s finds no usable device here".formatted(file));
+      throw refused("%s finds no usable device here%s".formatted(file, library.probe().because()));
     }
     return library;
   }

@@ -42,7 +42,7 @@ class NativeLibraryTest {
     assertThat(library.file())
         .hasFileName("libmetalstreams-host.so")
         .startsWith(folder.resolve("cache"));
-    assertThat(library.probe()).isEqualTo(new LibraryProbe("host", ABI, BUILD_ID, 1));
+    assertThat(library.probe()).isEqualTo(new LibraryProbe("host", ABI, BUILD_ID, 1, ""));
   }
 
   @Test
@@ -124,6 +124,38 @@ class NativeLibraryTest {
 
     assertRefused(() -> choose("host", metal), metal + " serves the backend metal, not host");
     assertRefused(() -> choose("metal", metal), metal + " finds no usable device here");
+  }
+
+  @Test
+  void aLibraryThatOpensNoDeviceSaysWhy() throws Exception {
+    List<String> functions = new ArrayList<>(LibraryProbe.functions());
+    functions.removeAll(
+        List.of(
+            "mst_abi_version",
+            "mst_build_id",
+            "mst_backend_name",
+            "mst_device_open",
+            "mst_last_error"));
+    StringBuilder c =
+        new StringBuilder(
+            """
+            int mst_abi_version(void) { return %d; }
+            const char *mst_build_id(void) { return "%s"; }
+            const char *mst_backend_name(void) { return "metal"; }
+            static const char *said = "";
+            int mst_device_open(unsigned index, const void *options, void **out) {
+              said = index == 0 && !options && out ? "\\"Odd GPU\\": it is too odd" : "called wrongly";
+              return %d;
+            }
+            const char *mst_last_error(void) { return said; }
+            """
+                .formatted(ABI, BUILD_ID, Status.NO_DEVICE.code()));
+    functions.forEach(name -> c.append("int %s(void) { return 0; }\n".formatted(name)));
+    Path odd = CompiledShim.library(folder, "odd", c.toString());
+
+    assertRefused(
+        () -> choose("metal", odd),
+        odd + " finds no usable device here: \"Odd GPU\": it is too odd");
   }
 
   @Test
