@@ -8,8 +8,8 @@
  * The race, as it was found by others in AGXMetalG16X of macOS 15: -[...ComputeContext destroyImpl] gives the encoder's
  * implementation back under a lock and clears its pointer *after* the unlock. A thread that is encoding at that moment
  * can find the pointer cleared under its hands, and crashes. Streams that keep their encoders to themselves, as ours
- * do, have not been seen to meet it; MPS and other users of Metal in the process may. So the guard is off unless asked
- * for.
+ * do, have not been seen to meet it, and those of our own kernels are destroyed under the lock that serialises them
+ * (kernels.m); MPS and other users of Metal in the process may. So the guard is off unless asked for.
  *
  * The gate
  *   At any time at most one thread has open encoders or is inside a destroyImpl. Creating an encoder enters the gate,

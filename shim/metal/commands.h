@@ -48,8 +48,9 @@ struct mst_commands {
 
   /* The encoding side, until commit or discard. */
   MSTCommandBuffer *metal;
-  id<MTLCommandBuffer> watched; /* the last root that was given a completion handler */
-  mst_cause dependency;         /* a wait was encoded for a value known to have failed: nothing more is encoded */
+  id<MTLCommandBuffer> watched;         /* the last root that was given a completion handler */
+  id<MTLComputeCommandEncoder> compute; /* open only within one call: kernels.m */
+  mst_cause dependency; /* a wait was encoded for a value known to have failed: nothing more is encoded */
 
   /* What it uses until it is published. */
   mst_buffer **buffers;

@@ -26,9 +26,10 @@ const mst_kernels *mst_kernels_of(mst_device *device, const char *function, int3
 void mst_kernels_release(mst_kernels *kernels);
 
 /* Opens a compute encoder on the live root, under the process-wide lock unless the device's flags say otherwise; nil,
- * and no lock held, if Metal gives none. mst_compute_end ends it; nothing that can fail goes between the two. */
+ * and no lock held, if Metal gives none. mst_compute_end ends it and gives it back, so nobody else may retain it;
+ * nothing that can fail goes between the two. */
 id<MTLComputeCommandEncoder> mst_compute_begin(mst_commands *commands);
-void mst_compute_end(mst_commands *commands, id<MTLComputeCommandEncoder> encoder);
+void mst_compute_end(mst_commands *commands);
 
 /* A run of bytes, as the kernels see it: the layout is that of the structure in the source of kernels.m. */
 typedef struct mst_byte_span {

@@ -10,8 +10,11 @@
  * it twice, and all but the first throw theirs away.
  *
  * Encoding of compute work by several threads at once, each on its own queue, was seen to crash in the driver from four
- * threads on. Until somebody shows that to be gone, one lock of the process covers each of our encoders from its
- * creation to its end: some microseconds. MST_DEVICE_PARALLEL_COMPUTE turns it off. */
+ * threads on. Until somebody shows that to be gone, one lock of the process covers each of our encoders from before its
+ * creation until after its release: some microseconds. That includes its destruction, of which the driver is known to
+ * give the encoder's context back before it has done with it (agx_guard.m): no other encoder of ours is made or used in
+ * between. It holds as long as Metal keeps no reference of its own beyond endEncoding; an encoder that MPS opens is not
+ * covered. MST_DEVICE_PARALLEL_COMPUTE turns the lock off. */
 #include "kernels.h"
 
 #include <pthread.h>
@@ -168,15 +171,21 @@ id<MTLComputeCommandEncoder> mst_compute_begin(mst_commands *commands) {
   if (serial) {
     pthread_mutex_lock(&compute_lock);
   }
-  id<MTLComputeCommandEncoder> encoder = [mst_commands_root(commands) computeCommandEncoder];
-  if (encoder == nil && serial) {
+  @autoreleasepool { /* whose reference must not be the last one */
+    commands->compute = [[mst_commands_root(commands) computeCommandEncoder] retain];
+  }
+  if (commands->compute == nil && serial) {
     pthread_mutex_unlock(&compute_lock);
   }
-  return encoder;
+  return commands->compute;
 }
 
-void mst_compute_end(mst_commands *commands, id<MTLComputeCommandEncoder> encoder) {
-  [encoder endEncoding];
+void mst_compute_end(mst_commands *commands) {
+  @autoreleasepool {
+    [commands->compute endEncoding];
+  }
+  [commands->compute release];
+  commands->compute = nil;
   if ((commands->queue->device->flags & MST_DEVICE_PARALLEL_COMPUTE) == 0) {
     pthread_mutex_unlock(&compute_lock);
   }
@@ -216,6 +225,6 @@ int32_t mst_encode_bytes(mst_commands *commands, const mst_buffer *source, const
   for (uint32_t i = 0; i < count; i++) {
     dispatch_span(encoder, state, spans[i]);
   }
-  mst_compute_end(commands, encoder);
+  mst_compute_end(commands);
   return MST_OK;
 }

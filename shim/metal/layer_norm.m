@@ -91,7 +91,7 @@ int32_t mst_encode_layer_norm(mst_queue *queue, uint64_t value, mst_buffer *x, m
     [encoder setBytes:&parameters length:sizeof(parameters) atIndex:4];
     [encoder dispatchThreadgroups:MTLSizeMake((NSUInteger)rows, 1, 1)
             threadsPerThreadgroup:MTLSizeMake(row_threads(kernels->layer_norm, columns), 1, 1)];
-    mst_compute_end(commands, encoder);
+    mst_compute_end(commands);
     atomic_fetch_add_explicit(&device->layer_norms, 1, memory_order_relaxed);
     return MST_OK;
   }

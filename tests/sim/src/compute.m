@@ -5,9 +5,10 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A context is taken from a list of free ones when an encoder is made and goes back when it is destroyed. Apple's
- * driver was seen to put it back first and to clear its implementation pointer after the unlock: whoever takes the
- * context in between has it cleared under his hands. MST_SIM_DESTROY_IMPL_RACE=1 does the same, and the two wait for
- * each other briefly, so that the race is met whenever it can be.
+ * driver was seen to give it back first and to clear its implementation pointer after the unlock: whoever has the
+ * context by then has it cleared under his hands. MST_SIM_DESTROY_IMPL_RACE=1 does the same between encoders that the
+ * program opens itself; those that MPS opens have contexts of their own, which are given back whole. With =all they
+ * are like any other. The two threads wait for each other briefly, so that the race is met whenever it can be.
  */
 #include <sched.h>
 #include <stdlib.h>
@@ -21,10 +22,14 @@ struct sim_context {
   _Atomic(void *) impl;        /* what every call on the encoder goes through */
   _Atomic(bool) clearing;      /* its last user has given it back and is about to clear impl */
   _Atomic(bool) taken_early;   /* a new user has it although it is being cleared */
+  struct sim_context **list;   /* where it goes back to */
+  bool races;                  /* of this use: whether it is given back before it is cleared */
 };
 
 static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sim_context *free_contexts;
+static struct sim_context *free_contexts_of_mps; /* used while MPS is spared the race */
+static _Thread_local bool mps_is_encoding;
 static char implementation;
 static struct sim_region open_encoders;
 
@@ -36,16 +41,21 @@ static void wait_for_flag(_Atomic(bool) *flag, bool value, uint64_t nanoseconds)
 }
 
 static struct sim_context *take_context(void) {
+  int64_t race = sim_switches.destroy_impl_race;
+  bool spared = mps_is_encoding && race != SIM_IMPL_RACE_ALL;
+  struct sim_context **list = spared ? &free_contexts_of_mps : &free_contexts;
   pthread_mutex_lock(&contexts_lock);
-  struct sim_context *context = free_contexts;
+  struct sim_context *context = *list;
   if (context != NULL)
-    free_contexts = context->next;
+    *list = context->next;
   pthread_mutex_unlock(&contexts_lock);
   if (context == NULL) {
     context = calloc(1, sizeof *context);
     if (context == NULL)
       sim_stop("no memory for a context");
   }
+  context->list = list;
+  context->races = race != SIM_IMPL_RACE_OFF && !spared;
   atomic_store(&context->impl, &implementation);
   if (atomic_load(&context->clearing)) {
     sim_count(SIM_COUNT_IMPL_RACES);
@@ -56,20 +66,28 @@ static struct sim_context *take_context(void) {
 }
 
 static void give_context_back(struct sim_context *context) {
-  bool race = sim_switches.destroy_impl_race;
+  bool race = context->races;
+  struct sim_context **list = context->list;
   atomic_store(&context->taken_early, false);
   atomic_store(&context->clearing, race);
   if (!race)
     atomic_store(&context->impl, NULL);
   pthread_mutex_lock(&contexts_lock);
-  context->next = free_contexts;
-  free_contexts = context;
+  context->next = *list;
+  *list = context;
   pthread_mutex_unlock(&contexts_lock);
   if (race) {
     wait_for_flag(&context->taken_early, true, LINGER_NS);
     atomic_store(&context->impl, NULL);
     atomic_store(&context->clearing, false);
   }
+}
+
+AGXSimFamilyComputeContext *sim_encoder_of_mps(AGXSimFamilyCommandBuffer *root) {
+  mps_is_encoding = true;
+  id<MTLComputeCommandEncoder> encoder = [root computeCommandEncoder];
+  mps_is_encoding = false;
+  return (AGXSimFamilyComputeContext *)encoder;
 }
 
 @implementation AGXSimFamilyComputeContext

@@ -945,7 +945,7 @@ static void check_data(NSArray *data, NSArray *tensors, const char *what) {
 /* Encodes the nodes [first, last) into the live root. */
 - (void)encode:(SimGraphRun *)graph_run from:(int)first to:(int)last into:(MPSCommandBuffer *)commandBuffer {
   AGXSimFamilyCommandBuffer *root = sim_command_buffer(commandBuffer, "an executable");
-  AGXSimFamilyComputeContext *encoder = (AGXSimFamilyComputeContext *)[root computeCommandEncoder];
+  AGXSimFamilyComputeContext *encoder = sim_encoder_of_mps(root);
   for (NSUInteger i = 0; i < [graph_run->_inputs count]; i++)
     [root uses:memory_of(graph_run->_inputs, i)];
   for (NSUInteger i = 0; i < [graph_run->_results count]; i++)

@@ -203,4 +203,7 @@ struct sim_argument {
 - (void)touchImpl;
 @end
 
+/* The encoder that MPS opens for itself; autoreleased. */
+AGXSimFamilyComputeContext *sim_encoder_of_mps(AGXSimFamilyCommandBuffer *root);
+
 #endif /* SIM_METAL_CLASSES_H */

@@ -411,7 +411,7 @@ BOOL MPSSupportsMTLDevice(id<MTLDevice> device) {
                  sourceArrays:(NSArray *)sources
              destinationArray:(MPSNDArray *)destination {
   AGXSimFamilyCommandBuffer *root = sim_command_buffer(buffer, "an MPSNDArray kernel");
-  id<MTLComputeCommandEncoder> encoder = [root computeCommandEncoder];
+  AGXSimFamilyComputeContext *encoder = sim_encoder_of_mps(root);
   [self encodeToCommandEncoder:encoder commandBuffer:buffer sourceArrays:sources destinationArray:destination];
   [encoder endEncoding];
 }

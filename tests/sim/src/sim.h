@@ -38,6 +38,9 @@ enum sim_device_kind { SIM_DEVICE_APPLE, SIM_DEVICE_PARAVIRTUAL, SIM_DEVICE_NONE
 /* What happens when code does what Apple's stack was seen not to survive. */
 enum sim_outcome { SIM_OUTCOME_ABORT, SIM_OUTCOME_ERROR, SIM_OUTCOME_GARBAGE };
 
+/* Whose compute contexts are given back before they are cleared: nobody's, the program's, MPS' as well. */
+enum sim_impl_race { SIM_IMPL_RACE_OFF, SIM_IMPL_RACE_PROGRAM, SIM_IMPL_RACE_ALL };
+
 /* One atomic each: read on every thread, set by tests. */
 extern struct sim_switches {
   _Atomic(int64_t) device;             /* enum sim_device_kind */
@@ -46,7 +49,7 @@ extern struct sim_switches {
   _Atomic(int64_t) ndarray_limit;      /* NDArray multiplications that may be encoded at once; 0 = any number */
   _Atomic(int64_t) compute_limit;      /* compute encoders that may be open at once; 0 = any number */
   _Atomic(int64_t) race_outcome;       /* enum sim_outcome */
-  _Atomic(int64_t) destroy_impl_race;  /* a compute context's destroyImpl nulls after its unlock */
+  _Atomic(int64_t) destroy_impl_race;  /* enum sim_impl_race: a context's destroyImpl nulls after its unlock */
   _Atomic(int64_t) graph_commits;      /* MPSGraph commits and continues in the middle of an encode */
   _Atomic(int64_t) failed_signals;     /* a failed command buffer signals all the same */
   _Atomic(int64_t) hang_seconds;       /* how long anything may wait before the process is stopped */

@@ -29,6 +29,8 @@ static const struct word devices[] = {
     {"apple", SIM_DEVICE_APPLE}, {"paravirtual", SIM_DEVICE_PARAVIRTUAL}, {"none", SIM_DEVICE_NONE}, {NULL, 0}};
 static const struct word outcomes[] = {
     {"abort", SIM_OUTCOME_ABORT}, {"error", SIM_OUTCOME_ERROR}, {"garbage", SIM_OUTCOME_GARBAGE}, {NULL, 0}};
+static const struct word impl_races[] = {
+    {"0", SIM_IMPL_RACE_OFF}, {"1", SIM_IMPL_RACE_PROGRAM}, {"all", SIM_IMPL_RACE_ALL}, {NULL, 0}};
 static const struct word flags[] = {{"0", 0}, {"1", 1}, {NULL, 0}};
 
 /* A switch takes one of its words or, without words, a number. */
@@ -43,7 +45,7 @@ static const struct {
     {"NDARRAY_LIMIT", &sim_switches.ndarray_limit, NULL},
     {"COMPUTE_LIMIT", &sim_switches.compute_limit, NULL},
     {"RACE_OUTCOME", &sim_switches.race_outcome, outcomes},
-    {"DESTROY_IMPL_RACE", &sim_switches.destroy_impl_race, flags},
+    {"DESTROY_IMPL_RACE", &sim_switches.destroy_impl_race, impl_races},
     {"GRAPH_COMMITS", &sim_switches.graph_commits, flags},
     {"FAILED_SIGNALS", &sim_switches.failed_signals, flags},
     {"HANG_SECONDS", &sim_switches.hang_seconds, NULL},

@@ -160,7 +160,7 @@ static void run_crew(uint32_t device_flags, uint32_t encode_flags) {
   CHECK_EQUAL(mst_sim_counter("mid_encode_commits"), counters.early_commits);
   CHECK_EQUAL(0, counters.agx_live_encoders);
   CHECK_EQUAL(0, counters.agx_forced_ends);
-  CHECK(device_flags != MST_DEVICE_AGX_GUARD || counters.agx_acquisitions >= THREADS * ITERATIONS);
+  CHECK((device_flags & MST_DEVICE_AGX_GUARD) == 0 || counters.agx_acquisitions >= THREADS * ITERATIONS);
   OK(mst_device_close(crew.device));
   pthread_barrier_destroy(&crew.start);
 }
@@ -183,6 +183,10 @@ static void parallel_compute(void) {
 
 static void guarded(void) {
   run_crew(MST_DEVICE_AGX_GUARD, MST_ENCODE_DEFAULT);
+}
+
+static void parallel_guarded(void) {
+  run_crew(MST_DEVICE_PARALLEL_COMPUTE | MST_DEVICE_AGX_GUARD, MST_ENCODE_DEFAULT);
 }
 
 /* ------------------------------------------------------------------------------------------------- failures ------- */
@@ -286,8 +290,11 @@ static const struct test_case {
     {"compute", "COMPUTE_LIMIT=3", "default", defaults, NULL},
     {"compute-off", "COMPUTE_LIMIT=3", "parallel compute", parallel_compute,
      "more than 3 threads encode compute kernels"},
-    {"impl-race", "DESTROY_IMPL_RACE=1", "AGX guard", guarded, NULL},
-    {"impl-race-off", "DESTROY_IMPL_RACE=1", "default (no guard)", defaults, "the destroyImpl race"},
+    {"impl-race", "DESTROY_IMPL_RACE=1", "default", defaults, NULL},
+    {"impl-race-off", "DESTROY_IMPL_RACE=1", "parallel compute", parallel_compute, "the destroyImpl race"},
+    {"impl-race-guard", "DESTROY_IMPL_RACE=1", "parallel compute, AGX guard", parallel_guarded, NULL},
+    {"impl-race-all", "DESTROY_IMPL_RACE=all", "AGX guard", guarded, NULL},
+    {"impl-race-all-off", "DESTROY_IMPL_RACE=all", "default (no guard)", defaults, "the destroyImpl race"},
     {"guard", "", "AGX guard", guarded, NULL},
     {"graph-commits", "GRAPH_COMMITS=1", "default", defaults, NULL},
     {"graph-commits-fail", "GRAPH_COMMITS=1", "default, a first part fails", failure, NULL},
