@@ -37,6 +37,18 @@ void mst_executable_release(mst_executable *executable) {
   }
 }
 
+int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path) {
+  MST_ENTER(mst_executable_path);
+  if (!mst_is(executable, MST_TAG_EXECUTABLE) || out_path == NULL) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no executable or no out-parameter");
+  }
+  if ((flags & ~(uint32_t)MST_ENCODE_SOLE) != 0) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown flags 0x%x", flags);
+  }
+  *out_path = executable->matmul_count == 0 ? MST_PATH_NONE : MST_PATH_CPU;
+  return MST_OK;
+}
+
 int32_t mst_executable_destroy(mst_executable *executable) {
   MST_ENTER(mst_executable_destroy);
   if (executable == NULL) {

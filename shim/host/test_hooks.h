@@ -57,6 +57,7 @@
   X(mst_graph_output)            \
   X(mst_graph_destroy)           \
   X(mst_graph_compile)           \
+  X(mst_executable_path)         \
   X(mst_executable_destroy)      \
   X(execute)
 

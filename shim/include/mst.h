@@ -100,10 +100,19 @@ enum mst_mean_flags { MST_MEAN_DEFAULT = 0, MST_MEAN_KEEP_DIMS = 1 };
 
 enum mst_encode_flags {
   MST_ENCODE_DEFAULT = 0,
-  /* The caller vouches that at most one worker stream is live, so nobody encodes beside it. Metal: a graph that is one
-   * matrix product may then go to MPSNDArrayMatrixMultiplication, which costs less to encode than MPSGraph but is not
-   * safe beside others of its kind. Ignored by other shims. */
+  /* The caller vouches that at most one worker stream is live, and that no other executable is being encoded in the
+   * process from the beginning of this call to its end. Metal: a graph that is one matrix product may then go to
+   * MPSNDArrayMatrixMultiplication, which costs less to encode than MPSGraph but is not safe beside others of its kind.
+   * Ignored by other shims. */
   MST_ENCODE_SOLE = 1
+};
+
+/* What computes the matrix products of an executable. */
+enum mst_matmul_path {
+  MST_PATH_NONE = 0,   /* it has none */
+  MST_PATH_CPU = 1,    /* host: mst_device_facts.math says what */
+  MST_PATH_GRAPH = 2,  /* MPSGraph */
+  MST_PATH_NDARRAY = 3 /* MPSNDArrayMatrixMultiplication */
 };
 
 enum mst_device_flags {
@@ -423,6 +432,10 @@ MST_API int32_t mst_graph_destroy(mst_graph *graph);
 
 /* Compiles a graph with at least one output. Thread-safe (the graph is only read); may take long. */
 MST_API int32_t mst_graph_compile(mst_graph *graph, mst_executable **out_executable);
+
+/* Writes which path (enum mst_matmul_path) its matrix products take when it is encoded with these flags (enum
+ * mst_encode_flags) on this device. Thread-safe; never blocks. */
+MST_API int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path);
 
 /* Ends an executable. Command buffers that use it keep it until they are done. Thread-safe; never blocks. NULL is
  * allowed and does nothing. */

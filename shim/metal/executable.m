@@ -238,6 +238,25 @@ void mst_executable_release(mst_executable *executable) {
   mst_device_release(device);
 }
 
+/* Whether an encode with these flags goes to MPSNDArrayMatrixMultiplication. */
+static bool goes_to_ndarray(const mst_executable *executable, uint32_t flags) {
+  return (flags & MST_ENCODE_SOLE) != 0 && (executable->device->flags & MST_DEVICE_FORCE_GRAPH) == 0 &&
+         executable->sole_product >= 0;
+}
+
+int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path) {
+  if (!mst_is(executable, MST_TAG_EXECUTABLE) || out_path == NULL) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no executable or no out-parameter");
+  }
+  if ((flags & ~(uint32_t)MST_ENCODE_SOLE) != 0) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "unknown flags 0x%x", flags);
+  }
+  *out_path = executable->matmul_count == 0        ? MST_PATH_NONE
+              : goes_to_ndarray(executable, flags) ? MST_PATH_NDARRAY
+                                                   : MST_PATH_GRAPH;
+  return MST_OK;
+}
+
 int32_t mst_executable_destroy(mst_executable *executable) {
   @autoreleasepool {
     if (executable == NULL) {
@@ -389,11 +408,11 @@ static void encode_graph(mst_commands *commands, mst_instance *instance, mst_buf
 }
 
 /* Encodes by the path that the flags allow, and counts it. */
-static int32_t encode(mst_commands *commands, mst_instance *instance, mst_buffer *const *buffers, bool sole,
+static int32_t encode(mst_commands *commands, mst_instance *instance, mst_buffer *const *buffers, uint32_t flags,
                       const char *function) {
   mst_device *device = commands->queue->device;
   @try {
-    if (sole && instance->executable->sole_product >= 0 && encode_ndarray(commands, instance, buffers)) {
+    if (goes_to_ndarray(instance->executable, flags) && encode_ndarray(commands, instance, buffers)) {
       atomic_fetch_add_explicit(&device->matmuls_by_ndarray, 1, memory_order_relaxed);
     } else {
       encode_graph(commands, instance, buffers);
@@ -431,7 +450,6 @@ int32_t mst_encode_executable(mst_queue *queue, uint64_t value, mst_executable *
       return status;
     }
     /* After an exception the buffers stay in use: part of the operation may be encoded. */
-    bool sole = (flags & MST_ENCODE_SOLE) != 0 && (queue->device->flags & MST_DEVICE_FORCE_GRAPH) == 0;
-    return encode(commands, instance, buffers, sole, __func__);
+    return encode(commands, instance, buffers, flags, __func__);
   }
 }

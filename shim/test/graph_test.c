@@ -551,6 +551,37 @@ static void layer_norm_is_exact(void) {
   OK(mst_device_close(device));
 }
 
+static void path_is_that_of_the_cpu(void) {
+  mst_device *device = open_device(1);
+  mst_executable *executables[2] = {NULL, NULL};
+  for (int products = 0; products < 2; products++) {
+    const int64_t dims[] = {2, 2};
+    mst_graph *graph = NULL;
+    int32_t x = 0;
+    int32_t y = 0;
+    OK(mst_graph_create(device, &graph));
+    OK(mst_graph_input(graph, MST_F32, dims, 2, &x));
+    OK(products == 0 ? mst_graph_relu(graph, x, &y) : mst_graph_matmul(graph, x, x, MST_MATMUL_DEFAULT, &y));
+    OK(mst_graph_output(graph, y));
+    OK(mst_graph_compile(graph, &executables[products]));
+    OK(mst_graph_destroy(graph));
+  }
+  int32_t path = -1;
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_executable_path(NULL, 0, &path));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_executable_path(executables[0], 0, NULL));
+  CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_executable_path(executables[0], 2, &path));
+  CHECK_EQUAL(-1, path);
+  for (uint32_t flags = MST_ENCODE_DEFAULT; flags <= MST_ENCODE_SOLE; flags++) {
+    OK(mst_executable_path(executables[0], flags, &path));
+    CHECK_EQUAL(MST_PATH_NONE, path);
+    OK(mst_executable_path(executables[1], flags, &path));
+    CHECK_EQUAL(MST_PATH_CPU, path);
+  }
+  OK(mst_executable_destroy(executables[0]));
+  OK(mst_executable_destroy(executables[1]));
+  OK(mst_device_close(device));
+}
+
 int main(int argc, char **argv) {
   if (argc > 1) {
     math_library = argv[1];
@@ -562,5 +593,6 @@ int main(int argc, char **argv) {
   RUN(relu_keeps_nan);
   RUN(shapes_are_checked);
   RUN(layer_norm_is_exact);
+  RUN(path_is_that_of_the_cpu);
   return 0;
 }

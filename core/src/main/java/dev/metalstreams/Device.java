@@ -2,6 +2,7 @@ package dev.metalstreams;
 
 import dev.metalstreams.driver.DeviceInfo;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.DriverOptions;
 import dev.metalstreams.driver.DriverProvider;
@@ -55,6 +56,7 @@ public final class Device implements AutoCloseable {
   private final DeviceInfo info;
 
   private final LockOrder lockOrder;
+  private final EncodeGate encodeGate;
   private final StreamPool streams;
   private final Allocator allocator;
   private final DeviceMemory memory;
@@ -79,8 +81,10 @@ public final class Device implements AutoCloseable {
     this.allocator = parts.allocator(this);
     this.memory = new DeviceMemory(this, allocator);
     this.graphs = new GraphCache(driver::compile, this::destroyExecutable, settings.graphCacheSize);
+    this.encodeGate = parts.encodeGate();
     this.streams = new StreamPool(this, settings);
     this.completions = new CompletionLoop(this);
+    encodeGate.add(streams);
   }
 
   /**
@@ -101,6 +105,21 @@ public final class Device implements AutoCloseable {
   /** What is known of the device. */
   public DeviceInfo info() {
     return info;
+  }
+
+  /**
+   * The driver's counters of this moment: which way matrix products went, and what the AGX guard
+   * did.
+   *
+   * @throws DeviceClosedException if the device is closed
+   */
+  public DriverCounters counters() {
+    checkOpen();
+    try {
+      return driver.counters();
+    } catch (DriverException e) {
+      throw translate(e, "reading the counters");
+    }
   }
 
   /** The settings in force. */
@@ -330,6 +349,7 @@ public final class Device implements AutoCloseable {
       long deadline = System.nanoTime() + settings.closeTimeout.toNanos();
       List<DeviceStream> all = streams.close();
       all.forEach(DeviceStream::close);
+      streams.leaveGate();
       WaitTimeoutException hung = null;
       for (DeviceStream stream : all) {
         Timeline timeline = stream.timeline();
@@ -395,6 +415,10 @@ public final class Device implements AutoCloseable {
     return hazards;
   }
 
+  EncodeGate encodeGate() {
+    return encodeGate;
+  }
+
   LockOrder lockOrder() {
     return lockOrder;
   }
@@ -444,6 +468,8 @@ public final class Device implements AutoCloseable {
     allocator.tick();
     allocator.reportLeaks();
     streams.all().forEach(DeviceStream::commitIfStale);
+    streams.dropUnused();
+    encodeGate.settle();
   }
 
   /** Nothing will complete any more. */
@@ -601,6 +627,11 @@ public final class Device implements AutoCloseable {
      */
     public Builder hazardSample(int operations) {
       return set(Settings.Key.HAZARD_SAMPLE, Integer.toString(operations));
+    }
+
+    /** Metal: commit and continue on all streams, or on none. By default, on stream 0 alone. */
+    public Builder commitAndContinue(boolean all) {
+      return set(Settings.Key.COMMIT_AND_CONTINUE, all ? "1" : "0");
     }
 
     /** Checks the lock order at run time. */

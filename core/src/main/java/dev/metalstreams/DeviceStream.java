@@ -7,6 +7,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
 
@@ -54,6 +55,8 @@ public final class DeviceStream {
   private final int commitOperations;
   private final long commitBytes;
   private final long commitIdleNanos;
+  private final int commitFlags;
+  private final EncodeGate gate;
 
   private final ReentrantLock lock = new ReentrantLock();
   private Arguments arguments;
@@ -63,6 +66,9 @@ public final class DeviceStream {
   private boolean closed;
   private volatile long queued;
   private volatile @Nullable Stamp stamp; // null while races are not looked for
+
+  /** Whether the gate counts it; see {@link StreamPool}. */
+  private final AtomicBoolean live = new AtomicBoolean();
 
   // Of the completion thread alone.
   private long staleValue;
@@ -81,6 +87,9 @@ public final class DeviceStream {
     this.commitOperations = settings.commitOperations;
     this.commitBytes = settings.commitBytes;
     this.commitIdleNanos = settings.commitIdle.toNanos();
+    this.commitFlags =
+        settings.commitAndContinue.includes(index) ? Driver.COMMIT_CONTINUE : Driver.COMMIT_DEFAULT;
+    this.gate = device.encodeGate();
     this.arguments = driver.newArguments(16);
     this.queue = driver.createQueue(id, name, maxInFlight);
     this.timeline =
@@ -234,7 +243,7 @@ public final class DeviceStream {
       for (int i = 0; i < outputs.size(); i++) {
         arguments.set(slot++, outputs.get(i).buffer().handle());
       }
-      driver.encodeExecutable(queue, at, executable, arguments, count);
+      encode(at, executable, count);
       long bytes = 0;
       for (int i = 0; i < inputs.size(); i++) {
         bytes += inputs.get(i).buffer().usedBy(this, at);
@@ -248,6 +257,52 @@ public final class DeviceStream {
     } finally {
       end(operation);
     }
+  }
+
+  /** Passes the call on, and tells the driver whether it is alone. The lock is held. */
+  private void encode(long value, long executable, int count) {
+    if (index > 0) {
+      comesAlive(); // someone without a lease has taken a stream that no thread has as its own
+    }
+    int found = gate.enter();
+    try {
+      driver.encodeExecutable(
+          queue,
+          value,
+          executable,
+          arguments,
+          count,
+          found == EncodeGate.SOLE ? Driver.ENCODE_SOLE : Driver.ENCODE_DEFAULT);
+    } finally {
+      gate.leave(found);
+    }
+  }
+
+  /** The gate counts this worker stream from now on. */
+  void comesAlive() {
+    if (!live.get() && live.compareAndSet(false, true)) {
+      gate.arrived();
+    }
+  }
+
+  /** It does not any more. */
+  void isLeft() {
+    if (live.compareAndSet(true, false)) {
+      gate.departed();
+    }
+  }
+
+  boolean isLive() {
+    return live.get();
+  }
+
+  /** Whether nobody is encoding on it just now. Does not wait. */
+  boolean isFree() {
+    boolean free = lock.tryLock();
+    if (free) {
+      lock.unlock();
+    }
+    return free;
   }
 
   /**
@@ -579,7 +634,7 @@ public final class DeviceStream {
   /** Commits the open command buffer. The lock is held. */
   private void commit(int flags) {
     long value = timeline.submitted() + 1;
-    driver.commit(queue, value, flags);
+    driver.commit(queue, value, flags | commitFlags);
     timeline.submitted(value);
     queued = value;
     open = false;

@@ -1,5 +1,8 @@
 package dev.metalstreams;
 
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
+import dev.metalstreams.driver.MatmulPath;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -44,6 +47,25 @@ public final class Executable implements AutoCloseable {
   /** What it computes. */
   public Graph graph() {
     return graph;
+  }
+
+  /**
+   * What would compute its matrix products if it were run now, alone. On Metal that depends on how
+   * many streams are live: {@link MatmulPath#NDARRAY} only while it is at most one besides stream
+   * 0.
+   *
+   * @throws IllegalStateException if this executable is closed
+   */
+  public MatmulPath path() {
+    acquire();
+    try {
+      int flags = device.encodeGate().few() ? Driver.ENCODE_SOLE : Driver.ENCODE_DEFAULT;
+      return device.driver().path(handle, flags);
+    } catch (DriverException e) {
+      throw device.translate(e, "asking for the path of " + graph);
+    } finally {
+      release();
+    }
   }
 
   /** Runs a graph with one output on the current stream; the result is the caller's to close. */
@@ -117,10 +139,7 @@ public final class Executable implements AutoCloseable {
   }
 
   private void encode(DeviceStream stream, List<Tensor> inputs, List<Tensor> outputs) {
-    if (!lifetime.acquire()) {
-      device.checkOpen();
-      throw new IllegalStateException("the executable is closed");
-    }
+    acquire();
     int held = 0;
     try {
       for (; held < inputs.size(); held++) {
@@ -136,9 +155,20 @@ public final class Executable implements AutoCloseable {
         Tensor tensor = held < inputs.size() ? inputs.get(held) : outputs.get(held - inputs.size());
         tensor.buffer().release();
       }
-      if (lifetime.release()) {
-        device.destroyed(this);
-      }
+      release();
+    }
+  }
+
+  private void acquire() {
+    if (!lifetime.acquire()) {
+      device.checkOpen();
+      throw new IllegalStateException("the executable is closed");
+    }
+  }
+
+  private void release() {
+    if (lifetime.release()) {
+      device.destroyed(this);
     }
   }
 

@@ -21,6 +21,10 @@ class Parts {
     return new Hazards(device);
   }
 
+  EncodeGate encodeGate() {
+    return EncodeGate.PROCESS;
+  }
+
   /** Whether the device has a completion thread; a test without one drains by hand. */
   boolean completionThread() {
     return true;

@@ -123,6 +123,11 @@ public final class Settings {
         "MPS_FORCE_GRAPH_PATH",
         "0",
         "Metal: 1 sends every matrix product through MPSGraph; 0 leaves the choice to the shim"),
+    COMMIT_AND_CONTINUE(
+        "metal.commit.and.continue",
+        "MPS_ENABLE_COMMIT_AND_CONTINUE",
+        "stream 0",
+        "Metal: 1 has the next command buffer made by the commit, on all streams; 0 on none; unset, on stream 0 alone"),
     PARALLEL_COMPUTE(
         "metal.parallel.compute",
         "METALSTREAMS_METAL_PARALLEL_COMPUTE",
@@ -167,6 +172,17 @@ public final class Settings {
     }
   }
 
+  /** On which streams commits continue. */
+  enum CommitAndContinue {
+    NO_STREAM,
+    STREAM_0,
+    ALL_STREAMS;
+
+    boolean includes(int stream) {
+      return this == ALL_STREAMS || (this == STREAM_0 && stream == 0);
+    }
+  }
+
   private final List<Setting> all;
   private final Map<Key, String> values = new EnumMap<>(Key.class);
 
@@ -190,6 +206,7 @@ public final class Settings {
   final int graphCacheSize;
   final int hostWorkers;
   final String hostMath;
+  final CommitAndContinue commitAndContinue;
   final Set<DriverFlag> flags;
   final HazardMode hazards;
   final HazardReport hazardReport;
@@ -260,6 +277,7 @@ public final class Settings {
     graphCacheSize = reader.integer(Key.GRAPH_CACHE, 0, 100_000);
     hostWorkers = reader.integer(Key.HOST_WORKERS, 0, 1024);
     hostMath = reader.text(Key.HOST_MATH);
+    commitAndContinue = reader.commitAndContinue();
     flags = EnumSet.noneOf(DriverFlag.class);
     reader.flag(Key.FORCE_GRAPH, DriverFlag.FORCE_GRAPH, flags);
     reader.flag(Key.PARALLEL_COMPUTE, DriverFlag.PARALLEL_COMPUTE, flags);
@@ -310,6 +328,14 @@ public final class Settings {
       if (integer(key, 0, 1) == 1) {
         into.add(flag);
       }
+    }
+
+    CommitAndContinue commitAndContinue() {
+      Key key = Key.COMMIT_AND_CONTINUE;
+      if (places.getOrDefault(key, "").startsWith("default")) {
+        return CommitAndContinue.STREAM_0;
+      }
+      return integer(key, 0, 1) == 1 ? CommitAndContinue.ALL_STREAMS : CommitAndContinue.NO_STREAM;
     }
 
     double ratio(Key key) {

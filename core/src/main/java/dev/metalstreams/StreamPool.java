@@ -31,7 +31,11 @@ public final class StreamPool {
   // meanwhile;
   //  - `bound[i]` holds every live thread whose own stream is i. There is no call-back at a
   // thread's end, so dead threads are
-  //    dropped when the list is next looked at: many short-lived threads leave nothing behind.
+  //    dropped when the list is next looked at: many short-lived threads leave nothing behind;
+  //  - a worker stream (not 0) that is leased or has a live thread is live, for the encode gate; so
+  //    is one on which an executable was encoded without either, until a look finds that it was not
+  //    used since the last one. Nobody tells of the end of a thread: its stream is live until the
+  //    next look, by the completion thread's housekeeping.
 
   /** How often a waiting lease looks for threads that have died: nobody tells of their end. */
   private static final long LOOK_FOR_DEAD_NANOS = TimeUnit.MILLISECONDS.toNanos(20);
@@ -59,6 +63,10 @@ public final class StreamPool {
   private final Condition freed = lock.newCondition();
   private final List<List<WeakReference<Thread>>> bound = new ArrayList<>();
   private final boolean[] leased;
+
+  /** What was encoded on each stream at the last look. */
+  private final long[] lastQueued;
+
   private int turn;
   private long nextId = 1;
   private boolean closed;
@@ -71,6 +79,7 @@ public final class StreamPool {
     this.defaultTimeout = settings.exhaustionTimeout;
     this.streams = new AtomicReferenceArray<>(size);
     this.leased = new boolean[size];
+    this.lastQueued = new long[size];
     for (int i = 0; i < size; i++) {
       bound.add(new ArrayList<>(0));
     }
@@ -241,7 +250,9 @@ public final class StreamPool {
       return new Lease(this, next(), false);
     }
     try {
-      return new Lease(this, stream(index), true);
+      DeviceStream stream = stream(index);
+      comesAlive(stream);
+      return new Lease(this, stream, true);
     } catch (RuntimeException e) {
       giveBack(index); // the stream could not be made
       throw e;
@@ -282,6 +293,7 @@ public final class StreamPool {
     lock();
     try {
       leased[index] = false;
+      dropIfUnused(index);
       freed.signalAll();
     } finally {
       unlock();
@@ -307,6 +319,7 @@ public final class StreamPool {
     }
     try {
       DeviceStream stream = stream(index);
+      comesAlive(stream);
       own.set(stream);
       return stream;
     } catch (RuntimeException e) {
@@ -334,7 +347,23 @@ public final class StreamPool {
 
   private void bind(DeviceStream stream) {
     live(stream.index()).add(new WeakReference<>(Thread.currentThread()));
+    if (stream.index() > 0 && !closed) {
+      stream.comesAlive();
+    }
     own.set(stream);
+  }
+
+  private void comesAlive(DeviceStream stream) {
+    if (stream.index() > 0) {
+      lock();
+      try {
+        if (!closed) { // or nobody would let it go again
+          stream.comesAlive();
+        }
+      } finally {
+        unlock();
+      }
+    }
   }
 
   private void unbind() {
@@ -348,6 +377,42 @@ public final class StreamPool {
   private void dropFrom(int index) {
     Thread me = Thread.currentThread();
     bound.get(index).removeIf(each -> each.refersTo(me));
+    dropIfUnused(index);
+  }
+
+  /**
+   * A stream that nobody has is live no more. Should it be encoded on all the same, it is again.
+   */
+  private void dropIfUnused(int index) {
+    DeviceStream stream = streams.get(index);
+    if (stream != null && stream.isLive() && !leased[index] && live(index).isEmpty()) {
+      stream.isLeft();
+    }
+  }
+
+  /** Looks which streams are live no more: their threads have died, or their users went away. */
+  void dropUnused() {
+    lock();
+    try {
+      for (int i = 1; i < size; i++) {
+        DeviceStream stream = streams.get(i);
+        if (stream != null) {
+          long queued = stream.queued();
+          if (queued == lastQueued[i]) {
+            dropIfUnused(i);
+          }
+          lastQueued[i] = queued;
+        }
+      }
+    } finally {
+      unlock();
+    }
+  }
+
+  /** The streams are closed: nothing is encoded on them any more. */
+  void leaveGate() {
+    all().forEach(DeviceStream::isLeft);
+    device.encodeGate().remove(this);
   }
 
   /** The live threads of a stream, after dropping the dead. */

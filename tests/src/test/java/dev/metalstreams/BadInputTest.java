@@ -698,6 +698,7 @@ class BadInputTest extends CoreTest {
     expect("DeviceBuffer.mapReadOnly()", STATE, buffer::mapReadOnly);
     expect("DeviceBuffer.mapUnsafe()", STATE, buffer::mapUnsafe);
     expect("Tensor.toFloats()", STATE, x::toFloats);
+    expect("Executable.path()", STATE, executable::path);
     device.close();
     Class<DeviceClosedException> over = DeviceClosedException.class;
     StreamPool pool = device.streams();
@@ -715,6 +716,7 @@ class BadInputTest extends CoreTest {
     expect("StreamPool.lease()", over, pool::lease);
     expect("Tensor.toFloats()", over, x::toFloats);
     expect("Device.compile(Graph)", over, () -> device.compile(graph));
+    expect("Device.counters()", over, device::counters);
     expect("Device.allocate(long)", over, () -> device.allocate(8));
     expect("Device.tensor(float[],long[])", over, () -> device.tensor(new float[1], 1));
     expect("Executable.run", over, () -> executable.run(stream, x, w, b));
@@ -776,7 +778,8 @@ class BadInputTest extends CoreTest {
   // ---- nothing is forgotten
 
   /** Entries that take anything of their type. */
-  private static final Set<String> TAKES_ALL = Set.of("Device.Builder.debug(boolean)");
+  private static final Set<String> TAKES_ALL =
+      Set.of("Device.Builder.debug(boolean)", "Device.Builder.commitAndContinue(boolean)");
 
   @Test
   void everyPublicMethodWithParametersIsInTheTable() {

@@ -13,10 +13,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * The two lock-free protocols that everything rests on, in many interleavings of their memory
- * accesses, chosen by a model checker: a lifetime frees once and never under a user; a timeline
- * runs what waits for a value once. Next to each stands a twin that is broken in a way only some
- * interleavings show.
+ * The lock-free protocols that everything rests on, in many interleavings of their memory accesses,
+ * chosen by a model checker: a lifetime frees once and never under a user; a timeline runs what
+ * waits for a value once; a sole encode is alone. Next to each stands a twin that is broken in a
+ * way only some interleavings show.
  */
 @Timeout(60)
 class InterleavingTest {
@@ -150,6 +150,51 @@ class InterleavingTest {
     }
   }
 
+  // ---- the gate of encodes
+
+  /** Looks whether it may be alone and then encodes, in two steps: another may slip between. */
+  private static final class LooksThenEncodes extends EncodeGate {
+    @Override
+    int enter() {
+      return few() ? SOLE : SHARED;
+    }
+
+    @Override
+    void leave(int found) {}
+  }
+
+  /** One encodes while a second stream becomes live and does, too. */
+  private static void aSoleEncodeIsAlone(EncodeGate gate) throws InterruptedException {
+    AtomicInteger encoding = new AtomicInteger();
+    AtomicInteger beside = new AtomicInteger();
+    shared = List.of(gate, encoding, beside);
+    gate.arrived();
+    Thread second =
+        new Thread(
+            () -> {
+              gate.arrived();
+              encode(gate, encoding, beside);
+            });
+    second.start();
+    encode(gate, encoding, beside);
+    second.join();
+    if (beside.get() != 0) {
+      throw new AssertionError("encoded beside a sole encode");
+    }
+  }
+
+  private static void encode(EncodeGate gate, AtomicInteger encoding, AtomicInteger beside) {
+    int found = gate.enter();
+    // The sole one adds more than any number of others.
+    int mine = found == EncodeGate.SOLE ? 100 : 1;
+    int all = encoding.addAndGet(mine);
+    if (all > 100) {
+      beside.incrementAndGet();
+    }
+    encoding.addAndGet(-mine);
+    gate.leave(found);
+  }
+
   // ---- the explorer
 
   private interface Scenario {
@@ -182,6 +227,17 @@ class InterleavingTest {
   void aLifetimeThatChecksThenCountsIsCaught() {
     assertThatThrownBy(() -> explore(() -> freesOnceAndNeverUnderAUser(new ChecksThenCounts())))
         .hasMessageContaining("under the user");
+  }
+
+  @Test
+  void aSoleEncodeIsAlone() {
+    explore(() -> aSoleEncodeIsAlone(new EncodeGate()));
+  }
+
+  @Test
+  void aGateThatLooksThenEncodesIsCaught() {
+    assertThatThrownBy(() -> explore(() -> aSoleEncodeIsAlone(new LooksThenEncodes())))
+        .hasMessageContaining("beside a sole encode");
   }
 
   @Test

@@ -4,9 +4,11 @@ import dev.metalstreams.driver.Arguments;
 import dev.metalstreams.driver.CompletionSink;
 import dev.metalstreams.driver.DeviceInfo;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.driver.Status;
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
@@ -382,7 +384,7 @@ final class ModelDriver implements Driver {
 
   @Override
   public synchronized void encodeExecutable(
-      long queue, long value, long executable, Arguments arguments, int count) {
+      long queue, long value, long executable, Arguments arguments, int count, int flags) {
     throw new UnsupportedOperationException();
   }
 
@@ -435,6 +437,16 @@ final class ModelDriver implements Driver {
 
   @Override
   public synchronized long compile(GraphSpec graph) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public synchronized MatmulPath path(long executable, int flags) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public synchronized DriverCounters counters() {
     throw new UnsupportedOperationException();
   }
 

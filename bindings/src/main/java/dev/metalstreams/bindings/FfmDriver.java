@@ -1,5 +1,6 @@
 package dev.metalstreams.bindings;
 
+import dev.metalstreams.bindings.abi.mst_device_counter_facts;
 import dev.metalstreams.bindings.abi.mst_device_facts;
 import dev.metalstreams.bindings.abi.mst_device_memory_facts;
 import dev.metalstreams.bindings.abi.mst_device_options;
@@ -8,10 +9,12 @@ import dev.metalstreams.driver.Arguments;
 import dev.metalstreams.driver.CompletionSink;
 import dev.metalstreams.driver.DeviceInfo;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.DriverFlag;
 import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.driver.Status;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -106,6 +109,27 @@ final class FfmDriver implements Driver {
           mst_device_memory_facts.allocated_bytes(facts),
           mst_device_memory_facts.buffer_count(facts),
           mst_device_memory_facts.limit_bytes(facts));
+    } finally {
+      gate.leave();
+    }
+  }
+
+  @Override
+  public DriverCounters counters() {
+    gate.enter();
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment facts = mst_device_counter_facts.allocate(arena);
+      NativeCalls.check(mst_h.mst_device_counters(device, facts));
+      return new DriverCounters(
+          mst_device_counter_facts.matmuls_by_graph(facts),
+          mst_device_counter_facts.matmuls_by_ndarray(facts),
+          mst_device_counter_facts.layer_norms(facts),
+          mst_device_counter_facts.early_commits(facts),
+          mst_device_counter_facts.agx_acquisitions(facts),
+          mst_device_counter_facts.agx_contentions(facts),
+          mst_device_counter_facts.agx_live_encoders(facts),
+          mst_device_counter_facts.agx_forced_ends(facts),
+          DriverCounters.AgxGuard.of(mst_device_counter_facts.agx_guard(facts)));
     } finally {
       gate.leave();
     }
@@ -219,7 +243,7 @@ final class FfmDriver implements Driver {
 
   @Override
   public void encodeExecutable(
-      long queue, long value, long executable, Arguments arguments, int count) {
+      long queue, long value, long executable, Arguments arguments, int count, int flags) {
     if (!(arguments instanceof NativeArguments slots)) {
       throw new DriverException(Status.INVALID_ARGUMENT, "arguments of another driver");
     }
@@ -234,7 +258,7 @@ final class FfmDriver implements Driver {
             NativeCalls.handle(executable),
             slots.slots(),
             count,
-            mst_h.MST_ENCODE_DEFAULT()));
+            flags));
   }
 
   @Override
@@ -324,6 +348,15 @@ final class FfmDriver implements Driver {
       return GraphCompiler.compile(device, graph).address();
     } finally {
       gate.leave();
+    }
+  }
+
+  @Override
+  public MatmulPath path(long executable, int flags) {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(mst_h.C_INT);
+      NativeCalls.check(mst_h.mst_executable_path(NativeCalls.handle(executable), flags, out));
+      return MatmulPath.of(out.get(mst_h.C_INT, 0));
     }
   }
 

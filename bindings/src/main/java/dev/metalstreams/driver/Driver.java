@@ -36,11 +36,24 @@ public interface Driver extends AutoCloseable {
   /** {@link #commit} flag: commit and continue, where the backend knows it. */
   int COMMIT_CONTINUE = 2;
 
+  /** {@link #encodeExecutable} flag: nothing special. */
+  int ENCODE_DEFAULT = 0;
+
+  /**
+   * {@link #encodeExecutable} flag: the caller vouches that at most one worker stream is live, and
+   * that no other executable is being encoded in the process from the beginning of the call to its
+   * end.
+   */
+  int ENCODE_SOLE = 1;
+
   /** What is known of the device. The same object on every call. */
   DeviceInfo info();
 
   /** The memory figures of this moment. */
   DriverMemory memory();
+
+  /** The counters of this moment. */
+  DriverCounters counters();
 
   // ---- queues
 
@@ -123,8 +136,16 @@ public interface Driver extends AutoCloseable {
    * Runs an executable.
    *
    * @param arguments inputs, then outputs, in slots 0 to {@code count - 1}
+   * @param flags {@link #ENCODE_DEFAULT} or {@link #ENCODE_SOLE}
    */
-  void encodeExecutable(long queue, long value, long executable, Arguments arguments, int count);
+  void encodeExecutable(
+      long queue, long value, long executable, Arguments arguments, int count, int flags);
+
+  /** Runs an executable, vouching for nothing. */
+  default void encodeExecutable(
+      long queue, long value, long executable, Arguments arguments, int count) {
+    encodeExecutable(queue, value, executable, arguments, count, ENCODE_DEFAULT);
+  }
 
   /**
    * Normalises {@code rows} rows of {@code columns} F32 elements of x into y, which is none of the
@@ -170,6 +191,11 @@ public interface Driver extends AutoCloseable {
 
   /** Compiles a graph. May take long; never called with a lock held. */
   long compile(GraphSpec graph);
+
+  /**
+   * The path that the matrix products of an executable take when it is encoded with these flags.
+   */
+  MatmulPath path(long executable, int flags);
 
   /** Ends an executable. Command buffers that use it keep it until they are done. */
   void destroyExecutable(long executable);

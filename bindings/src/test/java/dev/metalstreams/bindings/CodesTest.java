@@ -4,8 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.metalstreams.bindings.abi.mst_h;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters.AgxGuard;
 import dev.metalstreams.driver.DriverFlag;
 import dev.metalstreams.driver.ElementType;
+import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.driver.Status;
 import java.lang.reflect.Method;
 import java.util.Arrays;
@@ -54,6 +56,28 @@ class CodesTest {
                 "DEFAULT", Driver.COMMIT_DEFAULT,
                 "WAITING", Driver.COMMIT_WAITING,
                 "CONTINUE", Driver.COMMIT_CONTINUE));
+  }
+
+  @Test
+  void encodeFlags() throws Exception {
+    assertThat(constants("MST_ENCODE_"))
+        .isEqualTo(Map.of("DEFAULT", Driver.ENCODE_DEFAULT, "SOLE", Driver.ENCODE_SOLE));
+  }
+
+  @Test
+  void matmulPaths() throws Exception {
+    assertThat(codes(MatmulPath.values(), MatmulPath::code)).isEqualTo(constants("MST_PATH_"));
+    for (MatmulPath path : MatmulPath.values()) {
+      assertThat(MatmulPath.of(path.code())).isSameAs(path);
+    }
+  }
+
+  @Test
+  void statesOfTheGuard() throws Exception {
+    assertThat(codes(AgxGuard.values(), AgxGuard::code)).isEqualTo(constants("MST_AGX_GUARD_"));
+    for (AgxGuard state : AgxGuard.values()) {
+      assertThat(AgxGuard.of(state.code())).isSameAs(state);
+    }
   }
 
   @Test

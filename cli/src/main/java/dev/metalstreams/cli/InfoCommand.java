@@ -4,8 +4,10 @@ import dev.metalstreams.Device;
 import dev.metalstreams.GraphCacheStats;
 import dev.metalstreams.Setting;
 import dev.metalstreams.driver.DeviceInfo;
+import dev.metalstreams.driver.DriverCounters;
 import java.io.PrintStream;
 import java.util.List;
+import java.util.Locale;
 
 /** {@code info}: what runs here, and how it is set. */
 final class InfoCommand implements Command {
@@ -75,6 +77,7 @@ final class InfoCommand implements Command {
         .put("math", info.math())
         .put("pool", new Json().put("size", device.streams().size()))
         .put("graphs", graphs(device.graphCache()))
+        .put("counters", json(device.counters()))
         .put("library", info.library())
         .put("abi", info.abiVersion())
         .put("build_id", info.buildId())
@@ -103,6 +106,19 @@ final class InfoCommand implements Command {
         .put("evictions", stats.evictions());
   }
 
+  private static Json json(DriverCounters counters) {
+    return new Json()
+        .put("matmuls_by_graph", counters.matmulsByGraph())
+        .put("matmuls_by_ndarray", counters.matmulsByNdarray())
+        .put("layer_norms", counters.layerNorms())
+        .put("early_commits", counters.earlyCommits())
+        .put("agx_guard", counters.agxGuard().name().toLowerCase(Locale.ROOT))
+        .put("agx_acquisitions", counters.agxAcquisitions())
+        .put("agx_contentions", counters.agxContentions())
+        .put("agx_live_encoders", counters.agxLiveEncoders())
+        .put("agx_forced_ends", counters.agxForcedEnds());
+  }
+
   private static Json json(Setting setting) {
     return new Json()
         .put("name", setting.name())
@@ -126,6 +142,8 @@ final class InfoCommand implements Command {
         .row("in flight", "at most " + info.maxInFlight() + " command buffers per stream")
         .row("pool", device.streams().size() + " streams")
         .row("graphs", graphs.size() + " compiled, at most " + graphs.capacity() + " kept")
+        .row("products", products(info, device.counters()))
+        .row("agx guard", guard(device.counters()))
         .row("library", info.library())
         .row("abi", info.abiVersion())
         .row("build id", info.buildId())
@@ -149,6 +167,32 @@ final class InfoCommand implements Command {
           setting.environment());
     }
     settings.print(out);
+  }
+
+  private static String products(DeviceInfo info, DriverCounters counters) {
+    return info.backend().equals("metal")
+        ? counters.matmulsByGraph()
+            + " by MPSGraph, "
+            + counters.matmulsByNdarray()
+            + " by MPSNDArrayMatrixMultiplication"
+        : counters.matmulsByGraph() + " by the CPU";
+  }
+
+  private static String guard(DriverCounters counters) {
+    return switch (counters.agxGuard()) {
+      case OFF -> "off";
+      case NO_TARGET -> "asked for, but this driver has nothing to guard";
+      case ON ->
+          "on: "
+              + counters.agxAcquisitions()
+              + " acquisitions, "
+              + counters.agxContentions()
+              + " contentions, "
+              + counters.agxLiveEncoders()
+              + " live encoders, "
+              + counters.agxForcedEnds()
+              + " forced ends";
+    };
   }
 
   private static String memory(DeviceInfo info) {

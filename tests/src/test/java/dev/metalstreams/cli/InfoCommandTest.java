@@ -32,6 +32,10 @@ class InfoCommandTest {
         .containsEntry("settings.0.value", "host")
         .containsEntry("settings.0.source", "builder")
         .containsEntry("settings.1.source", "default")
+        .containsEntry("counters.matmuls_by_graph", 0.0)
+        .containsEntry("counters.matmuls_by_ndarray", 0.0)
+        .containsEntry("counters.agx_guard", "off")
+        .containsEntry("counters.agx_forced_ends", 0.0)
         .containsKeys(
             "version",
             "device.name",
@@ -59,6 +63,8 @@ class InfoCommandTest {
     CommandRun run = CommandRun.line("info --backend host");
     assertThat(run.status()).isZero();
     assertThat(run.out())
+        .containsPattern("agx guard +off")
+        .contains("0 by the CPU")
         .contains("backend", "host", "32 streams", "pool.size", "MPS_STREAM_POOL_SIZE", "default");
   }
 

@@ -6,8 +6,11 @@ import static org.junit.jupiter.params.provider.Arguments.argumentSet;
 
 import dev.metalstreams.conformance.Reference.Nodes;
 import dev.metalstreams.driver.Arguments;
+import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.driver.NodeSpec;
 import dev.metalstreams.driver.Status;
 import java.util.ArrayList;
@@ -365,5 +368,64 @@ class GraphConformanceTest extends DriverConformance {
     g.relu(g.input(2));
     graphs.add(graph("negative output", g.output(-1)));
     return graphs;
+  }
+
+  // ---- paths
+
+  @Test
+  void thePathIsThatOfTheBackendAndOfTheFlags() {
+    Nodes none = new Nodes();
+    long relu = driver.compile(none.output(none.relu(none.input(2))).spec());
+    Nodes alone = new Nodes();
+    long product =
+        driver.compile(alone.output(alone.matmul(alone.input(2, 2), alone.input(2, 2))).spec());
+    for (int flags : new int[] {Driver.ENCODE_DEFAULT, Driver.ENCODE_SOLE}) {
+      assertThat(driver.path(relu, flags)).isEqualTo(MatmulPath.NONE);
+    }
+    MatmulPath graph = driver.path(product, Driver.ENCODE_DEFAULT);
+    MatmulPath sole = driver.path(product, Driver.ENCODE_SOLE);
+    if (driver.info().backend().equals("host")) {
+      assertThat(List.of(graph, sole)).containsOnly(MatmulPath.CPU);
+    } else {
+      assertThat(graph).isEqualTo(MatmulPath.GRAPH);
+      assertThat(sole).isEqualTo(MatmulPath.NDARRAY); // Metal: from macOS 15 on
+    }
+    refused(Status.INVALID_ARGUMENT, () -> driver.path(product, 2));
+    driver.destroyExecutable(relu);
+    driver.destroyExecutable(product);
+  }
+
+  /** Encoded either way, a product is right, and counted. */
+  @Test
+  void productsAreCounted() {
+    Nodes g = new Nodes();
+    long product = driver.compile(g.output(g.matmul(g.input(2, 2), g.input(2, 2))).spec());
+    long a = rig.floats(1, 2, 3, 4);
+    long b = rig.floats(5, 6, 7, 8);
+    long y = rig.floats(0, 0, 0, 0);
+    Rig.Queue queue = rig.queue();
+    for (int flags : new int[] {Driver.ENCODE_DEFAULT, Driver.ENCODE_SOLE}) {
+      driver.contents(y, 0, 16).asFloatBuffer().put(new float[4]);
+      queue.submit(
+          value ->
+              driver.encodeExecutable(
+                  queue.handle, value, product, rig.arguments(a, b, y), 3, flags));
+      queue.finish();
+      assertThat(rig.readFloats(y, 4)).containsExactly(19, 22, 43, 50);
+    }
+    DriverCounters counters = driver.counters();
+    assertThat(counters.matmulsByGraph() + counters.matmulsByNdarray()).isEqualTo(2);
+    assertThat(counters.agxGuard()).isEqualTo(DriverCounters.AgxGuard.OFF);
+    refused(
+        Status.INVALID_ARGUMENT,
+        () -> {
+          long value = queue.begin();
+          driver.encodeExecutable(queue.handle, value, product, rig.arguments(a, b, y), 3, 2);
+        });
+    driver.discard(queue.handle, queue.committed + 1);
+    driver.destroyExecutable(product);
+    for (long buffer : new long[] {a, b, y}) {
+      driver.destroyBuffer(buffer);
+    }
   }
 }

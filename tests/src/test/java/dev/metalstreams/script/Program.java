@@ -126,6 +126,16 @@ final class Program {
     return shapes.get(index);
   }
 
+  /** How many matrix products it computes. */
+  int products() {
+    return (int) graph.nodes().stream().filter(NodeSpec.MatMul.class::isInstance).count();
+  }
+
+  /** Whether it is a product of its inputs and nothing else. */
+  boolean isOneProduct() {
+    return products() == 1 && graph.nodes().size() == inputs.size() + 1;
+  }
+
   int inputCount() {
     return inputs.size();
   }

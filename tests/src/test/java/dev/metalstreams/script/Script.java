@@ -307,6 +307,16 @@ public final class Script {
     return driver.act(() -> driver.byId(queueId).inFlight());
   }
 
+  /** The flags of every encode of an executable on the queue, oldest first. */
+  public List<Integer> encodeFlags(long queueId) {
+    return driver.act(() -> List.copyOf(driver.byId(queueId).encodeFlags));
+  }
+
+  /** The flags of every commit on the queue, oldest first. */
+  public List<Integer> commitFlags(long queueId) {
+    return driver.act(() -> List.copyOf(driver.byId(queueId).commitFlags));
+  }
+
   /** Whether a command buffer is open. */
   public boolean open(long queueId) {
     return driver.act(() -> driver.byId(queueId).open != null);

@@ -5,9 +5,11 @@ import dev.metalstreams.driver.CompletionFailure;
 import dev.metalstreams.driver.CompletionSink;
 import dev.metalstreams.driver.DeviceInfo;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverCounters;
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.DriverMemory;
 import dev.metalstreams.driver.GraphSpec;
+import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Violation.Rule;
 import java.nio.ByteBuffer;
@@ -127,6 +129,12 @@ final class ScriptedDriver implements Driver {
   private boolean closed;
   private int draining;
 
+  /** Encodes of executables that are under way. */
+  private int encodes;
+
+  private int soleEncodes;
+  private long products;
+
   ScriptedDriver(
       Mode mode, boolean canAwait, long memoryLimit, LongSupplier clock, @Nullable Random order) {
     this.mode = mode;
@@ -202,6 +210,18 @@ final class ScriptedDriver implements Driver {
       commands.dropUses();
     }
     queue.unsignalled.clear();
+  }
+
+  @Override
+  public DriverCounters counters() {
+    intercept("counters");
+    lock.lock();
+    try {
+      requireOpen();
+      return new DriverCounters(products, 0, 0, 0, 0, 0, 0, 0, DriverCounters.AgxGuard.OFF);
+    } finally {
+      lock.unlock();
+    }
   }
 
   // ---- the driver: queues
@@ -389,6 +409,10 @@ final class ScriptedDriver implements Driver {
         queue,
         target -> {
           CommandBuffer commands = openCommands(target, value);
+          if ((flags & ~(COMMIT_WAITING | COMMIT_CONTINUE)) != 0) {
+            throw refused(Status.INVALID_ARGUMENT, "unknown flags " + flags);
+          }
+          target.commitFlags.add(flags);
           target.open = null;
           target.committed = value;
           commands.commitNumber = commits++;
@@ -493,7 +517,49 @@ final class ScriptedDriver implements Driver {
 
   @Override
   public void encodeExecutable(
-      long queue, long value, long executable, Arguments arguments, int count) {
+      long queue, long value, long executable, Arguments arguments, int count, int flags) {
+    beginEncode(flags);
+    try {
+      encode(queue, value, executable, arguments, count, flags);
+    } finally {
+      endEncode(flags);
+    }
+  }
+
+  private void beginEncode(int flags) {
+    lock.lock();
+    try {
+      boolean sole = (flags & ENCODE_SOLE) != 0;
+      if (soleEncodes > 0 || (sole && encodes > 0)) {
+        note(
+            Rule.SOLE_NOT_ALONE,
+            "encode with flags "
+                + flags
+                + " beside "
+                + encodes
+                + " others, of which "
+                + soleEncodes
+                + " are sole");
+      }
+      encodes++;
+      soleEncodes += sole ? 1 : 0;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void endEncode(int flags) {
+    lock.lock();
+    try {
+      encodes--;
+      soleEncodes -= (flags & ENCODE_SOLE) != 0 ? 1 : 0;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void encode(
+      long queue, long value, long executable, Arguments arguments, int count, int flags) {
     serialised(
         "encodeExecutable",
         queue,
@@ -508,6 +574,11 @@ final class ScriptedDriver implements Driver {
                 Status.INVALID_ARGUMENT,
                 count + " arguments, but the executable takes " + program.argumentCount());
           }
+          if ((flags & ~ENCODE_SOLE) != 0) {
+            throw refused(Status.INVALID_ARGUMENT, "unknown flags " + flags);
+          }
+          target.encodeFlags.add(flags);
+          products += program.products();
           commands.operations.add(new Operation.Execute(program, check(program, slots.buffers)));
           for (int i = 0; i < count; i++) {
             commands.use(buffer(slots.buffers[i]));
@@ -642,6 +713,24 @@ final class ScriptedDriver implements Driver {
       long handle = newHandle();
       executables.put(handle, program);
       return handle;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** As on Metal, with a graph that is one product taken for one that suits both paths. */
+  @Override
+  public MatmulPath path(long executable, int flags) {
+    lock.lock();
+    try {
+      Program program = live(executables, executable, "executable");
+      if ((flags & ~ENCODE_SOLE) != 0) {
+        throw refused(Status.INVALID_ARGUMENT, "unknown flags " + flags);
+      }
+      if (program.products() == 0) {
+        return MatmulPath.NONE;
+      }
+      return flags == ENCODE_SOLE && program.isOneProduct() ? MatmulPath.NDARRAY : MatmulPath.GRAPH;
     } finally {
       lock.unlock();
     }

@@ -2,7 +2,9 @@ package dev.metalstreams.script;
 
 import dev.metalstreams.driver.CompletionFailure;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 
@@ -29,6 +31,11 @@ final class ScriptedQueue {
    * Done, but their signals were lost: uncompleted for everyone until a later signal covers them.
    */
   final Deque<CommandBuffer> unsignalled = new ArrayDeque<>();
+
+  /** The flags of every encode of an executable and of every commit, oldest first. */
+  final List<Integer> encodeFlags = new ArrayList<>();
+
+  final List<Integer> commitFlags = new ArrayList<>();
 
   boolean held;
 

@@ -20,6 +20,8 @@ public record Violation(Rule rule, String detail) {
     /** No virtual thread waits inside a downcall. */
     VIRTUAL_THREAD_BLOCKED,
     /** A queue outlives the waits for it. */
-    AWAITED_QUEUE_ENDED
+    AWAITED_QUEUE_ENDED,
+    /** While an executable is encoded by one who vouches for being alone, no other is. */
+    SOLE_NOT_ALONE
   }
 }

@@ -311,6 +311,42 @@ public class mst_h extends mst_h$shared {
     public static int MST_ENCODE_SOLE() {
         return MST_ENCODE_SOLE;
     }
+    private static final int MST_PATH_NONE = (int)0L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_matmul_path.MST_PATH_NONE = 0
+     * }
+     */
+    public static int MST_PATH_NONE() {
+        return MST_PATH_NONE;
+    }
+    private static final int MST_PATH_CPU = (int)1L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_matmul_path.MST_PATH_CPU = 1
+     * }
+     */
+    public static int MST_PATH_CPU() {
+        return MST_PATH_CPU;
+    }
+    private static final int MST_PATH_GRAPH = (int)2L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_matmul_path.MST_PATH_GRAPH = 2
+     * }
+     */
+    public static int MST_PATH_GRAPH() {
+        return MST_PATH_GRAPH;
+    }
+    private static final int MST_PATH_NDARRAY = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * enum mst_matmul_path.MST_PATH_NDARRAY = 3
+     * }
+     */
+    public static int MST_PATH_NDARRAY() {
+        return MST_PATH_NDARRAY;
+    }
     private static final int MST_DEVICE_DEFAULT = (int)0L;
     /**
      * {@snippet lang=c :
@@ -3538,6 +3574,68 @@ public class mst_h extends mst_h$shared {
                 traceDowncall("mst_graph_compile", graph, out_executable);
             }
             return (int)mh$.invokeExact(graph, out_executable);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_executable_path {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_INT,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_executable_path");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path)
+     * }
+     */
+    public static FunctionDescriptor mst_executable_path$descriptor() {
+        return mst_executable_path.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path)
+     * }
+     */
+    public static MethodHandle mst_executable_path$handle() {
+        return mst_executable_path.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path)
+     * }
+     */
+    public static MemorySegment mst_executable_path$address() {
+        return mst_executable_path.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_executable_path(mst_executable *executable, uint32_t flags, int32_t *out_path)
+     * }
+     */
+    public static int mst_executable_path(MemorySegment executable, int flags, MemorySegment out_path) {
+        var mh$ = mst_executable_path.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_executable_path", executable, flags, out_path);
+            }
+            return (int)mh$.invokeExact(executable, flags, out_path);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
