@@ -6,4 +6,6 @@ module dev.metalstreams.cli {
   requires HdrHistogram;
   requires org.apache.commons.cli;
   requires static org.jspecify;
+
+  uses dev.metalstreams.driver.DriverProvider;
 }

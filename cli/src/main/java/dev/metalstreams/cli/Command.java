@@ -1,6 +1,7 @@
 package dev.metalstreams.cli;
 
 import java.util.List;
+import java.util.Optional;
 
 /** One command of the program. */
 interface Command {
@@ -13,6 +14,11 @@ interface Command {
 
   /** What it does, in a paragraph for its own help. */
   String description();
+
+  /** What stands before the options, if it takes something there. */
+  default Optional<Parameter<String>> operand() {
+    return Optional.empty();
+  }
 
   /** Its options besides {@link CommonOptions}, in the order of the help. */
   List<Parameter<?>> parameters();

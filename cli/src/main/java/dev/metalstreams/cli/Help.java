@@ -28,7 +28,8 @@ final class Help {
   }
 
   static void print(Command command, PrintStream out) {
-    out.println("Usage: " + Main.PROGRAM + " " + command.name() + " [OPTIONS]");
+    String operand = command.operand().map(each -> " " + each.name()).orElse("");
+    out.println("Usage: " + Main.PROGRAM + " " + command.name() + operand + " [OPTIONS]");
     out.println();
     out.println(command.description());
     if (!command.parameters().isEmpty()) {

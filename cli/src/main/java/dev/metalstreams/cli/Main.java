@@ -41,7 +41,12 @@ public final class Main {
 
   /** The commands there are, in the order of the help. */
   static List<Command> commands() {
-    return List.of(new InfoCommand(), new StressCommand(), new InferCommand(), new VerifyCommand());
+    return List.of(
+        new InfoCommand(),
+        new StressCommand(),
+        new InferCommand(),
+        new VerifyCommand(),
+        new ReproCommand());
   }
 
   static ExitStatus run(List<String> args, List<Command> commands, Output output, StopSignal stop) {
@@ -94,7 +99,8 @@ public final class Main {
       Command command, List<String> words, Output output, StopSignal stop) {
     List<Parameter<?>> parameters = new ArrayList<>(command.parameters());
     parameters.addAll(CommonOptions.ALL);
-    Invocation invocation = new Invocation(Values.parse(parameters, words), output, stop);
+    Invocation invocation =
+        new Invocation(Values.parse(command.operand(), parameters, words), output, stop);
     if (invocation.values().has(CommonOptions.HELP)) {
       Help.print(command, output.out());
       return ExitStatus.OK;

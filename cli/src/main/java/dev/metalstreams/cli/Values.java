@@ -13,8 +13,11 @@ import org.apache.commons.cli.UnrecognizedOptionException;
 final class Values {
   private final CommandLine given;
 
+  private final Optional<String> operand;
+
   private Values(CommandLine given) {
     this.given = given;
+    this.operand = given.getArgList().stream().findFirst();
   }
 
   /**
@@ -22,7 +25,8 @@ final class Values {
    *
    * @throws UsageException for the first fault
    */
-  static Values parse(List<Parameter<?>> parameters, List<String> words) {
+  static Values parse(
+      Optional<Parameter<String>> operand, List<Parameter<?>> parameters, List<String> words) {
     Options options = new Options();
     parameters.forEach(parameter -> options.addOption(parameter.option()));
     CommandLine given;
@@ -43,14 +47,16 @@ final class Values {
     } catch (ParseException e) {
       throw new UsageException(OneLine.of(e), e);
     }
-    if (!given.getArgList().isEmpty()) {
+    int operands = operand.isPresent() ? 1 : 0;
+    if (given.getArgList().size() > operands) {
       throw new UsageException(
           "unexpected argument '"
-              + OneLine.of(given.getArgList().getFirst())
+              + OneLine.of(given.getArgList().get(operands))
               + "'; --help lists the options");
     }
     Values values = new Values(given);
     if (!values.has(CommonOptions.HELP)) {
+      operand.ifPresent(values::checkOperand);
       parameters.forEach(values::check);
     }
     return values;
@@ -61,6 +67,18 @@ final class Values {
         .filter(parameter -> parameter.name().equals(name))
         .findFirst()
         .orElseThrow();
+  }
+
+  private void checkOperand(Parameter<String> parameter) {
+    String text =
+        operand.orElseThrow(
+            () -> new UsageException(parameter.name() + " is missing; it is " + parameter.takes()));
+    try {
+      parameter.parser().apply(text);
+    } catch (IllegalArgumentException e) {
+      throw new UsageException(
+          parameter.name() + " is " + parameter.takes() + ", not '" + OneLine.of(text) + "'", e);
+    }
   }
 
   private void check(Parameter<?> parameter) {
@@ -79,6 +97,11 @@ final class Values {
               + ", once");
     }
     parameter.parse(texts[0]);
+  }
+
+  /** What stands before the options; of a command that takes something there. */
+  String operand() {
+    return operand.orElseThrow();
   }
 
   /** Whether the option was given. */

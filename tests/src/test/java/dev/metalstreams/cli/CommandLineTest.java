@@ -18,10 +18,15 @@ class CommandLineTest {
       delimiter = '|',
       textBlock =
           """
-          ''                                   | no command given; there are info, stress, infer, verify
-          bench                                | unknown command 'bench'; there are info, stress, infer, verify
-          tune                                 | unknown command 'tune'; there are info, stress, infer, verify
-          repro                                | unknown command 'repro'; there are info, stress, infer, verify
+          ''                                   | no command given; there are info, stress, infer, verify, repro
+          bench                                | unknown command 'bench'; there are info, stress, infer, verify, repro
+          tune                                 | unknown command 'tune'; there are info, stress, infer, verify, repro
+          repro                                | DEFECT is missing; it is one of ndarray-matmul, compute-kernel, shared-command-buffer
+          repro matmul                         | DEFECT is one of ndarray-matmul, compute-kernel, shared-command-buffer, not 'matmul'
+          repro compute-kernel ndarray-matmul  | unexpected argument 'ndarray-matmul'
+          repro compute-kernel --rounds 0      | --rounds takes a whole number from 1 to 100000, not '0'
+          repro compute-kernel --threads 65    | --threads takes a whole number from 1 to 64, not '65'
+          repro compute-kernel --timeout 0s    | --timeout takes a time above zero
           STRESS                               | unknown command 'STRESS'
           --json stress                        | the command comes first, but '--json' was found
           stress now                           | unexpected argument 'now'
@@ -92,9 +97,10 @@ class CommandLineTest {
             "stress ",
             "infer ",
             "verify ",
+            "repro ",
             "--backend",
             "--version");
-    assertThat(run.out()).doesNotContain("bench", "tune", "repro");
+    assertThat(run.out()).doesNotContain("bench", "tune");
   }
 
   static Stream<Command> commands() {
