@@ -45,6 +45,7 @@ final class ReproChild {
   private static final float EPSILON = 1e-3f;
   private static final double TOLERANCE = 1e-4;
   private static final int PER_COMMAND_BUFFER = 8;
+  private static final int PER_SHARED_COMMAND_BUFFER = 256;
   private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(30);
 
   private final Driver driver;
@@ -293,7 +294,7 @@ final class ReproChild {
         driver.begin(queue, value);
       }
       together.arriveAndAwaitAdvance();
-      for (int i = 0; i < PER_COMMAND_BUFFER; i++) {
+      for (int i = 0; i < PER_SHARED_COMMAND_BUFFER; i++) {
         // The interface asks for one thread at a time: this is what must not be.
         driver.encodeCopy(queue, value, source, 0, target, 0, BYTES);
       }
