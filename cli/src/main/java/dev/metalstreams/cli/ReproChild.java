@@ -41,11 +41,11 @@ final class ReproChild {
   static final String UNSUPPORTED = "unsupported";
 
   private static final int SIZE = 64;
-  private static final int BYTES = 1 << 14;
+  private static final int BYTES = 1 << 12;
   private static final float EPSILON = 1e-3f;
   private static final double TOLERANCE = 1e-4;
   private static final int PER_COMMAND_BUFFER = 8;
-  private static final int PER_SHARED_COMMAND_BUFFER = 256;
+  private static final int PER_SHARED_COMMAND_BUFFER = 2048;
   private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(30);
 
   private final Driver driver;
