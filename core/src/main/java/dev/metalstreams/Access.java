@@ -1,5 +1,7 @@
 package dev.metalstreams;
 
+import org.jspecify.annotations.Nullable;
+
 /** What one {@link Operation} does to a range of one buffer's memory. */
 final class Access {
   final Operation by;
@@ -8,8 +10,13 @@ final class Access {
   final long from;
   final long to;
 
-  /** Whether it is sure to happen; until then it is only claimed. Under the memory's monitor. */
-  boolean settled;
+  /**
+   * What comes back if this is not made after all: the accesses whose place it took, chained by
+   * {@code next}. Forgotten once it is settled.
+   */
+  @Nullable Access replaced;
+
+  private @Nullable Access next;
 
   Access(Operation by, Accesses memory, boolean writes, long from, long to) {
     this.by = by;
@@ -17,6 +24,16 @@ final class Access {
     this.writes = writes;
     this.from = from;
     this.to = to;
+  }
+
+  /** Takes the place of another. */
+  void replace(Access other) {
+    other.next = replaced;
+    replaced = other;
+  }
+
+  @Nullable Access next() {
+    return next;
   }
 
   boolean overlaps(Access other) {

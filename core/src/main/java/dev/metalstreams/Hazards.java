@@ -32,9 +32,10 @@ import org.jspecify.annotations.Nullable;
  *       encoded. So whoever reads the stamp and then {@code queued} gets a value at which all of
  *       the stamp is done.
  *   <li>An access is in the list of its memory before it is encoded (<em>claimed</em>), and stays
- *       there afterwards (<em>settled</em>); it leaves only if the encode fails. It is claimed, by
- *       one step under the memory's monitor, only if it races with nothing in the list. So of two
- *       threads that encode on the same memory at once, the later to claim sees the other.
+ *       there afterwards (<em>settled</em>: its stream's stamp counts it); if the encode fails, it
+ *       leaves, and those whose place it took come back. It is claimed, by one step under the
+ *       memory's monitor, only if it races with nothing in the list. So of two threads that encode
+ *       on the same memory at once, the later to claim sees the other.
  *   <li>Whoever has to wait for a claim takes nothing along: it gives up its own claims and its
  *       stream's lock, flushes the other stream under that one's lock, which outlasts the claim,
  *       encodes the wait, and starts over. A retry means that another stream has encoded something,
@@ -113,7 +114,7 @@ class Hazards {
     Stamp stamp = earlier.by.stamp;
     return stamp.position() <= later.by.stamp.clock().at(stamp.stream())
         || stamp.position() <= later.by.host.at(stamp.stream())
-        || (later.by.waits && earlier.settled);
+        || (later.by.waits && earlier.by.isSettled());
   }
 
   /** Whether whoever comes after the later access need not be compared with the earlier. */

@@ -132,13 +132,18 @@ final class Operation {
     return null;
   }
 
-  /** It is encoded; returns the stamp that its stream has now. */
+  /** It is encoded; returns the stamp that its stream has from now on. */
   Stamp settle() {
     for (int i = 0; i < count; i++) {
-      accesses[i].memory.settle(accesses[i]);
+      accesses[i].replaced = null;
     }
     claimed = 0;
     return stamp;
+  }
+
+  /** Whether it is sure to happen. The memory's uses have it then. */
+  boolean isSettled() {
+    return stream != null && stamp.position() <= stream.position();
   }
 
   /** It will not be encoded after all, or the view is closed. Does nothing once it is settled. */

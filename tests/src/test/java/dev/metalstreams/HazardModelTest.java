@@ -390,7 +390,8 @@ class HazardModelTest extends CoreTest {
                 new Hazards(device) {
                   @Override
                   boolean supersedes(Access later, Access earlier) {
-                    return !earlier.writes || super.supersedes(later, earlier);
+                    return (earlier.by.stream != null && !earlier.writes)
+                        || super.supersedes(later, earlier);
                   }
                 }),
         new Twin(
@@ -410,7 +411,7 @@ class HazardModelTest extends CoreTest {
                 new Hazards(device) {
                   @Override
                   boolean supersedes(Access later, Access earlier) {
-                    return (later.writes && later.overlaps(earlier))
+                    return (earlier.by.stream != null && later.writes && later.overlaps(earlier))
                         || super.supersedes(later, earlier);
                   }
                 }),

@@ -2,6 +2,7 @@ package dev.metalstreams.cli;
 
 import dev.metalstreams.Device;
 import dev.metalstreams.Exhaustion;
+import dev.metalstreams.HazardMode;
 import dev.metalstreams.MemoryStats;
 import java.time.Duration;
 import java.util.List;
@@ -45,6 +46,14 @@ final class StressCommand implements Command {
           "timeout");
   private static final Parameter<Duration> TIMEOUT =
       Parameter.duration("timeout", Optional.of("5s"), "how long --exhaustion timeout waits");
+  private static final Parameter<String> HAZARDS =
+      Parameter.choice(
+          "hazards",
+          Optional.empty(),
+          "what becomes of races between streams (default: as set, off if not)",
+          "off",
+          "detect",
+          "order");
   private static final Parameter<Boolean> CHURN =
       Parameter.flag("churn", "give each job a new thread");
   private static final Parameter<Boolean> VIRTUAL =
@@ -81,14 +90,15 @@ final class StressCommand implements Command {
   @Override
   public String description() {
     return """
-        Runs a workload through the pool from many threads and compares every result with a reference: digits (an mlp)
-        and transformer with the logits that PyTorch gave, matmul with a product in double precision. Mixed in, in random
-        order: results handed over to another stream, buffers closed in flight, events waited for in every way, fills and
-        copies; and all the while another thread synchronizes the whole device. At the end every job and every byte must
-        be accounted for.
+    Runs a workload through the pool from many threads and compares every result with a reference: digits (an mlp)
+    and transformer with the logits that PyTorch gave, matmul with a product in double precision. Mixed in, in random
+    order: results handed over to another stream, buffers closed in flight, events waited for in every way, fills and
+    copies; and all the while another thread synchronizes the whole device. At the end every job and every byte must
+    be accounted for. With --hazards detect a race between two streams, or a stream and the CPU, is an error.
 
-        With --exhaustion each job runs on a leased stream. A job that is refused one, which fail and timeout may do, counts
-        as refused and not as an error.""";
+    With --exhaustion each job runs on a leased stream. A job that is refused one, which fail and timeout may do, counts
+    as refused and not as an error.\
+    """;
   }
 
   @Override
@@ -102,6 +112,7 @@ final class StressCommand implements Command {
         POOL_SIZE,
         EXHAUSTION,
         TIMEOUT,
+        HAZARDS,
         CHURN,
         VIRTUAL);
   }
@@ -117,8 +128,13 @@ final class StressCommand implements Command {
     Device device =
         Devices.open(
             values,
-            builder ->
-                values.find(POOL_SIZE).ifPresent(size -> builder.poolSize(Math.toIntExact(size))));
+            builder -> {
+              values.find(POOL_SIZE).ifPresent(size -> builder.poolSize(Math.toIntExact(size)));
+              values
+                  .find(HAZARDS)
+                  .map(text -> HazardMode.valueOf(text.toUpperCase(Locale.ROOT)))
+                  .ifPresent(builder::hazards);
+            });
     StressReport report;
     try {
       checkLeasable(plan, device);

@@ -1,8 +1,11 @@
 package dev.metalstreams.cli;
 
+import dev.metalstreams.HazardMode;
+import dev.metalstreams.HazardStats;
 import dev.metalstreams.MemoryStats;
 import dev.metalstreams.driver.DeviceInfo;
 import java.io.PrintStream;
+import java.util.Locale;
 import java.util.Map;
 import org.HdrHistogram.Histogram;
 
@@ -20,6 +23,7 @@ import org.HdrHistogram.Histogram;
  * @param seconds how long it took
  * @param latencies of the jobs, in nanoseconds
  * @param memory of the device
+ * @param hazards of the device's race detector
  * @param kinds how many jobs were of which kind
  * @param synchronizes device-wide synchronizes under load
  * @param abandoned whether threads hang that had to be left behind
@@ -36,6 +40,7 @@ record StressReport(
     double seconds,
     Histogram latencies,
     MemoryStats memory,
+    HazardStats hazards,
     Map<JobKind, Long> kinds,
     long synchronizes,
     boolean abandoned) {
@@ -56,6 +61,7 @@ record StressReport(
         seconds,
         latencies,
         later,
+        hazards,
         kinds,
         synchronizes,
         abandoned);
@@ -106,6 +112,13 @@ record StressReport(
                 .put("active", memory.active())
                 .put("reserved", memory.reserved())
                 .put("peak", memory.peak()))
+        .put(
+            "hazards",
+            new Json()
+                .put("mode", hazards.mode().name().toLowerCase(Locale.ROOT))
+                .put("operations", hazards.operations())
+                .put("races", hazards.races())
+                .put("waits", hazards.waits()))
         .put("mixed", mixed)
         .put("churn", plan.churn())
         .put("virtual", plan.virtualThreads())
@@ -142,7 +155,7 @@ record StressReport(
                     "refused",
                     Figures.count(refused)
                         + " jobs found every stream leased (policy "
-                        + leasing.policy().name().toLowerCase(java.util.Locale.ROOT)
+                        + leasing.policy().name().toLowerCase(Locale.ROOT)
                         + ")"));
     table
         .row(
@@ -178,6 +191,16 @@ record StressReport(
                 + " reserved, "
                 + Figures.bytes(memory.peak())
                 + " at the peak");
+    if (hazards.mode() != HazardMode.OFF) {
+      table.row(
+          "hazards",
+          Figures.count(hazards.operations())
+              + " operations looked at, "
+              + Figures.count(hazards.races())
+              + " races, "
+              + Figures.count(hazards.waits())
+              + " waits added");
+    }
     StringBuilder mixed = new StringBuilder();
     kinds.forEach(
         (kind, count) ->

@@ -2,6 +2,7 @@ package dev.metalstreams.cli;
 
 import dev.metalstreams.Device;
 import dev.metalstreams.DeviceEvent;
+import dev.metalstreams.HazardStats;
 import dev.metalstreams.MemoryStats;
 import java.util.ArrayList;
 import java.util.BitSet;
@@ -177,6 +178,10 @@ final class StressRun {
       account(operations, refused, failed);
     }
     MemoryStats memory = device.memory().stats();
+    HazardStats hazards = device.hazards();
+    if (hazards.races() > 0) {
+      findings.inTheEnd(hazards.races() + " races were found");
+    }
     return new StressReport(
         device.info(),
         workload.name(),
@@ -189,6 +194,7 @@ final class StressRun {
         seconds,
         latencies,
         memory,
+        hazards,
         kinds,
         ended ? synchronizes : 0,
         !ended);

@@ -3,6 +3,8 @@ package dev.metalstreams.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.metalstreams.DeviceStream;
+import dev.metalstreams.StreamPool;
+import dev.metalstreams.StreamRaceException;
 import dev.metalstreams.Tensor;
 import java.time.Duration;
 import java.util.List;
@@ -12,6 +14,7 @@ import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Sound runs hold; and each kind of trouble that stress is there to find, planted, is found. */
 class StressCommandTest {
@@ -71,6 +74,34 @@ class StressCommandTest {
         .containsEntry("ok", true)
         .containsEntry("operations", (double) operations)
         .containsEntry("streams_used", (double) streams);
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "--seed 1",
+        "--churn",
+        "--virtual --churn",
+        "--pool-size 31 --virtual",
+        "--pool-size 3",
+        "--workload matmul --size 33",
+        "--workload transformer",
+        "--exhaustion oversubscribe --pool-size 3",
+      })
+  void hasNoRaces(String options) {
+    for (String mode : List.of("detect", "order")) {
+      CommandRun run = stress("--iterations 5 --threads 8 " + options + " --hazards " + mode);
+      assertThat(run.err()).isEmpty();
+      assertThat(run.json())
+          .containsEntry("ok", true)
+          .containsEntry("hazards.mode", mode)
+          .containsEntry("hazards.races", 0.0)
+          .containsEntry("hazards.waits", 0.0);
+      assertThat(run.number("hazards.operations")).isGreaterThan(run.number("operations"));
+    }
+    assertThat(stress("--iterations 5 " + options).json())
+        .containsEntry("hazards.mode", "off")
+        .containsEntry("hazards.operations", 0.0);
   }
 
   @Test
@@ -232,6 +263,43 @@ class StressCommandTest {
         .containsEntry("errors", 1.0)
         .containsEntry("memory.allocated", 2048.0); // 32 x 10 floats, in a block of the next size
     assertThat(run.err()).contains("memory leaks: 2048 bytes");
+  }
+
+  /** Gives the result to another stream, on which nothing waits for it. */
+  @Test
+  void raceIsFound() {
+    UnaryOperator<Workload> bug =
+        workload ->
+            new Wrapped(workload) {
+              private final AtomicInteger runs = new AtomicInteger();
+
+              @Override
+              public Tensor run(DeviceStream stream, List<Tensor> inputs) {
+                Tensor result = workload.run(stream, inputs);
+                if (runs.getAndIncrement() == 3) {
+                  StreamPool pool = stream.device().streams();
+                  try {
+                    pool.stream((stream.index() + 1) % pool.size())
+                        .fill(result.buffer(), 0, 4, (byte) 0);
+                  } catch (StreamRaceException e) {
+                    result.close();
+                    throw e;
+                  }
+                }
+                return result;
+              }
+            };
+    CommandRun run = planted(bug, PATIENCE, "--iterations 5 --hazards detect");
+    assertThat(run.status()).isEqualTo(1);
+    assertThat(run.json())
+        .containsEntry("ok", false)
+        .containsEntry("operations", 9.0)
+        .containsEntry("mismatches", 0.0)
+        .containsEntry("hazards.races", 1.0);
+    assertThat(run.err())
+        .containsPattern(
+            "Stream \\d+ must wait for an event recorded on stream \\d+ after `\\w+` at")
+        .contains("1 races were found");
   }
 
   @Test

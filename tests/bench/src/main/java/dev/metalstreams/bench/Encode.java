@@ -5,14 +5,17 @@ import dev.metalstreams.Device;
 import dev.metalstreams.DeviceStream;
 import dev.metalstreams.Executable;
 import dev.metalstreams.Graph;
+import dev.metalstreams.HazardMode;
 import dev.metalstreams.Tensor;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Level;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
+import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
@@ -44,6 +47,10 @@ public class Encode {
    */
   static final int ENCODES = 15 * OPERATIONS;
 
+  /** The setting of that name. */
+  @Param("off")
+  public String hazards;
+
   private Device device;
   private Executable sum;
   private List<Tensor> inputs;
@@ -54,7 +61,11 @@ public class Encode {
   /** Compiles the sum of two numbers. */
   @Setup(Level.Trial)
   public void open() {
-    device = Device.builder().backend("host").open();
+    device =
+        Device.builder()
+            .backend("host")
+            .hazards(HazardMode.valueOf(hazards.toUpperCase(Locale.ROOT)))
+            .open();
     sum =
         device.compile(
             Graph.build(

@@ -112,6 +112,8 @@ public final class Report {
       report.askMatmul(threads);
     }
     report.showRun();
+    report.askHazards("detect", "at most 2.00 of off", 2);
+    report.askHazards("order", "-", Double.POSITIVE_INFINITY);
     return report;
   }
 
@@ -134,7 +136,7 @@ public final class Report {
   private void askEncode() throws RunnerException {
     Pairs pairs =
         pairs(
-            millis -> medianOfRows(round(Encode.class, "row", 1, millis), Encode.ENCODES),
+            millis -> encodeNanos("off", millis),
             seconds -> c.measure("ns_per_encode", "encode", "--seconds", seconds));
     row(
         "encode of a small executable",
@@ -142,6 +144,31 @@ public final class Report {
         "%.0f ns over C: %.0f, C %.0f".formatted(pairs.difference(), pairs.java(), pairs.c()),
         ratio(pairs),
         pairs.difference() <= 150);
+  }
+
+  private void askHazards(String mode, String goal, double most) throws RunnerException {
+    double[] ofMode = new double[1];
+    Pairs pairs =
+        pairs(
+            millis -> {
+              double nanos = encodeNanos(mode, millis);
+              ofMode[0] = bytes;
+              return nanos;
+            },
+            seconds -> encodeNanos("off", effort.roundMillis));
+    rows.add(
+        new Row(
+            "the same encode, hazards=" + mode,
+            goal,
+            "%.0f ns, off %.0f ns".formatted(pairs.java(), pairs.c()),
+            "%.2f of off (%s)".formatted(pairs.ratio(), pairs.ratioRange()),
+            pairs.ratio() <= most ? "held" : "MISSED",
+            ofMode[0]));
+  }
+
+  private double encodeNanos(String hazards, int millis) throws RunnerException {
+    ChainedOptionsBuilder options = inThisProcess(1).param("hazards", hazards);
+    return medianOfRows(jmh(Encode.class, "row", options, millis), Encode.ENCODES);
   }
 
   private void askMatmul(int threads) throws RunnerException {
@@ -180,7 +207,7 @@ public final class Report {
   }
 
   private interface CSide {
-    double measure(String seconds);
+    double measure(String seconds) throws RunnerException;
   }
 
   /** Both sides in turn, after Java has warmed up. */
@@ -202,9 +229,15 @@ public final class Report {
   /** One short measurement in this process. */
   private Result<?> round(Class<?> benchmark, String method, int threads, int millis)
       throws RunnerException {
-    ChainedOptionsBuilder options =
-        new OptionsBuilder().forks(0).threads(threads).warmupIterations(1).measurementIterations(1);
-    return jmh(benchmark, method, options, millis);
+    return jmh(benchmark, method, inThisProcess(threads), millis);
+  }
+
+  private static ChainedOptionsBuilder inThisProcess(int threads) {
+    return new OptionsBuilder()
+        .forks(0)
+        .threads(threads)
+        .warmupIterations(1)
+        .measurementIterations(1);
   }
 
   /** Runs one benchmark; notes the bytes that an operation allocates, on all threads together. */

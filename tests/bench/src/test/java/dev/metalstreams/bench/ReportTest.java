@@ -11,7 +11,7 @@ class ReportTest {
   @Test
   void everyQuestionIsAnswered() throws Exception {
     assertThat(Report.of(Report.Effort.SMOKE).rows())
-        .hasSize(7)
+        .hasSize(9)
         .allSatisfy(row -> assertThat(row.bytes()).isFinite());
   }
 
