@@ -1,6 +1,7 @@
 package dev.metalstreams.cli;
 
 import java.util.Locale;
+import java.util.Optional;
 
 /** Numbers for people. */
 final class Figures {
@@ -23,5 +24,12 @@ final class Figures {
       unit++;
     }
     return unit == 0 ? value + " B" : real(scaled, 1) + " " + units[unit];
+  }
+
+  /** How many times faster one is than another, by the medians; empty if one is not known. */
+  static Optional<Double> ratio(Optional<Rate> rate, Optional<Rate> base) {
+    return rate.isPresent() && base.isPresent()
+        ? Optional.of(rate.get().median() / base.get().median())
+        : Optional.empty();
   }
 }

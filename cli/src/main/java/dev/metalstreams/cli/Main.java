@@ -46,6 +46,8 @@ public final class Main {
         new StressCommand(),
         new InferCommand(),
         new VerifyCommand(),
+        new BenchCommand(),
+        new TuneCommand(),
         new ReproCommand());
   }
 

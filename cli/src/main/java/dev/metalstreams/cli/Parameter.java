@@ -5,6 +5,8 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -57,6 +59,28 @@ record Parameter<T>(
             throw new IllegalArgumentException("out of bounds");
           }
           return value;
+        });
+  }
+
+  /** Whole numbers with commas between them, given back in rising order, each once. */
+  static Parameter<List<Integer>> wholeNumbers(
+      String name, int least, int most, String fallback, String description) {
+    return new Parameter<>(
+        name,
+        "N,N,...",
+        "whole numbers from " + least + " to " + most + " with commas between them",
+        Optional.of(fallback),
+        description,
+        text -> {
+          SortedSet<Integer> numbers = new TreeSet<>();
+          for (String each : text.split(",", -1)) {
+            int value = Integer.parseInt(each);
+            if (value < least || value > most) {
+              throw new IllegalArgumentException("out of bounds");
+            }
+            numbers.add(value);
+          }
+          return List.copyOf(numbers);
         });
   }
 

@@ -1,6 +1,7 @@
 package dev.metalstreams.cli;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import org.apache.commons.cli.CommandLine;
 import org.apache.commons.cli.DefaultParser;
@@ -74,7 +75,7 @@ final class Values {
         operand.orElseThrow(
             () -> new UsageException(parameter.name() + " is missing; it is " + parameter.takes()));
     try {
-      parameter.parser().apply(text);
+      Objects.requireNonNull(parameter.parser().apply(text));
     } catch (IllegalArgumentException e) {
       throw new UsageException(
           parameter.name() + " is " + parameter.takes() + ", not '" + OneLine.of(text) + "'", e);
