@@ -105,15 +105,11 @@ final class HtmlPage {
   }
 
   private static String cell(Column column, @Nullable Object cell) {
-    if (cell instanceof Rate rate) {
-      return Figures.real(rate.median(), column.digits())
-          + "<small>"
-          + Figures.real(rate.low(), column.digits())
-          + "–"
-          + Figures.real(rate.high(), column.digits())
-          + "</small>";
-    }
-    return text(Sheet.text(column, cell));
+    String text = text(Sheet.text(column, cell));
+    int spread = cell instanceof Rate ? text.indexOf(" (") : -1;
+    return spread < 0
+        ? text
+        : text.substring(0, spread) + "<small>" + text.substring(spread + 1) + "</small>";
   }
 
   /** Text that may hold anything, for the inside of an element. */

@@ -70,10 +70,18 @@ public final class Main {
     List<String> rest = args.subList(1, args.size());
     return switch (word) {
       case "--help", "-h", "help" -> {
-        Help.print(commands, output.out());
+        if (rest.isEmpty()) {
+          Help.print(commands, output.out());
+        } else {
+          Help.print(find(rest.getFirst(), commands), output.out());
+        }
         yield ExitStatus.OK;
       }
       case "--version" -> {
+        if (!rest.isEmpty()) {
+          throw new UsageException(
+              "--version stands alone, but '" + OneLine.of(rest.getFirst()) + "' follows it");
+        }
         output.out().println(PROGRAM + " " + Version.get());
         yield ExitStatus.OK;
       }

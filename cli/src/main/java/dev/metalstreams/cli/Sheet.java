@@ -102,16 +102,17 @@ final class Sheet {
     if (cell == null) {
       return "-";
     }
-    if (cell instanceof Rate rate && rate.rounds() == 1) {
-      return Figures.real(rate.median(), column.digits);
-    }
     if (cell instanceof Rate rate) {
-      return Figures.real(rate.median(), column.digits)
-          + " ("
-          + Figures.real(rate.low(), column.digits)
-          + " to "
-          + Figures.real(rate.high(), column.digits)
-          + ")";
+      int digits = rate.median() < 10 ? Math.max(column.digits, 2) : column.digits;
+      String median = Figures.real(rate.median(), digits);
+      return rate.rounds() == 1
+          ? median
+          : median
+              + " ("
+              + Figures.real(rate.low(), digits)
+              + " to "
+              + Figures.real(rate.high(), digits)
+              + ")";
     }
     if (cell instanceof Double real) {
       return Figures.real(real, column.digits);

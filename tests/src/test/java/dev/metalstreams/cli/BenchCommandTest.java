@@ -44,12 +44,12 @@ class BenchCommandTest {
     assertThat(run.status()).isZero();
     Map<String, @Nullable Object> json = run.json();
     assertThat(json)
-        .containsEntry("table", line.split(" ")[0])
+        .containsEntry("table", line.split(" ", -1)[0])
         .containsEntry("ok", true)
         .containsEntry("interrupted", false)
         .containsKeys("measured_on.device", "measured_on.machine", "conditions.0");
     for (int row = 0; row < rows; row++) {
-      for (String field : fields.split(" ")) {
+      for (String field : fields.split(" ", -1)) {
         assertThat(json.get("rows." + row + "." + field)).as(row + "." + field).isNotNull();
       }
     }
@@ -96,7 +96,7 @@ class BenchCommandTest {
             ("bench all --threads 1,2 --sizes 4,8 --size 8 --submitters 4 --max-batch 8 --html "
                     + file
                     + SHORT)
-                .split(" "));
+                .split(" ", -1));
     assertThat(run.status()).as(run.err()).isZero();
     Document page = DocumentBuilderFactory.newInstance().newDocumentBuilder().parse(file.toFile());
     assertThat(page.getElementsByTagName("section").getLength()).isEqualTo(7);

@@ -93,6 +93,8 @@ class CommandLineTest {
           tune --shape 64x                     | --shape takes 2 to 16 whole numbers from 1 to 8192 with x between them, not '64x'
           tune --shape 64x0                    | --shape takes 2 to 16 whole numbers from 1 to 8192 with x between them, not '64x0'
           tune --max-batch 4097                | --max-batch takes a whole number from 1 to 4096, not '4097'
+          --version 2                          | --version stands alone, but '2' follows it
+          help everything                      | unknown command 'everything'; there are info
           tune digits                          | unexpected argument 'digits'
           """)
   void refusedInOneLine(String line, String fault) {
@@ -124,6 +126,13 @@ class CommandLineTest {
             "repro ",
             "--backend",
             "--version");
+  }
+
+  @Test
+  void helpOfACommandInEitherOrder() {
+    CommandRun run = CommandRun.of("help", "stress");
+    assertThat(run.status()).isZero();
+    assertThat(run.out()).isEqualTo(CommandRun.of("stress", "--help").out());
   }
 
   static Stream<Command> commands() {
