@@ -12,8 +12,10 @@ import dev.metalstreams.Tensor;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -123,6 +125,26 @@ class TensorBatcherTest {
         assertThat(y.toFloats()).containsExactly(expected(1, 2, 3, 4, 5, 6));
       }
       assertThat(fromHost.get(30, TimeUnit.SECONDS)).containsExactly(expected(7, 8, 9));
+    }
+  }
+
+  /** The memory of a batch goes to the next one only when its results have been read. */
+  @Test
+  void aBatchKeepsItsMemoryUntilItsResultsAreRead() throws Exception {
+    BlockingQueue<Runnable> conclusions = new LinkedBlockingQueue<>();
+    try (TensorBatcher batcher =
+        batcher()
+            .buckets(1)
+            .queue(queue -> queue.pipeline(2).completer(conclusions::add))
+            .build()) {
+      CompletableFuture<float[]> first = batcher.submit(new float[] {1, 2, 3});
+      Runnable firstEnd = conclusions.take(); // done on the device, but not read yet
+      CompletableFuture<float[]> second = batcher.submit(new float[] {4, 5, 6});
+      Runnable secondEnd = conclusions.take();
+      firstEnd.run();
+      secondEnd.run();
+      assertThat(first.join()).containsExactly(expected(1, 2, 3));
+      assertThat(second.join()).containsExactly(expected(4, 5, 6));
     }
   }
 
