@@ -14,7 +14,7 @@ import org.openjdk.jcstress.infra.results.III_Result;
 public class LedgerStress {
 
   /** Takes room from other pages as it found it, and not as it is. */
-  private static final class TakesWithoutTheMonitor extends Ledger {
+  private static final class TakesWithoutTheLock extends Ledger {
     @Override
     long gather(int figure, long missing, Page page) {
       long found = 0;
@@ -36,14 +36,17 @@ public class LedgerStress {
 
     Race(Ledger ledger) {
       this.ledger = ledger;
-      this.first = ledger.open(new Object());
-      this.second = ledger.open(new Object());
+      this.first = ledger.open();
+      this.second = ledger.open();
     }
 
     private void allocate(Ledger.Page page) {
       boolean peak;
-      synchronized (page.monitor) {
+      page.lock.lock();
+      try {
         peak = page.allocated(Ledger.SMALL, 256, 1);
+      } finally {
+        page.lock.unlock();
       }
       if (peak) {
         ledger.cover(page);
@@ -51,9 +54,12 @@ public class LedgerStress {
     }
 
     private static void close(Ledger.Page page) {
-      synchronized (page.monitor) {
+      page.lock.lock();
+      try {
         page.closed(Ledger.SMALL, 256, 1);
         page.idle(Ledger.SMALL, 256);
+      } finally {
+        page.lock.unlock();
       }
     }
 
@@ -105,9 +111,9 @@ public class LedgerStress {
   @Outcome(id = "1, 3, [12]", expect = ACCEPTABLE, desc = "adds up")
   @Outcome(expect = FORBIDDEN, desc = "does not add up")
   @State
-  public static class LedgerTakesWithoutTheMonitorTwin extends Race {
-    public LedgerTakesWithoutTheMonitorTwin() {
-      super(new TakesWithoutTheMonitor());
+  public static class LedgerTakesWithoutTheLockTwin extends Race {
+    public LedgerTakesWithoutTheLockTwin() {
+      super(new TakesWithoutTheLock());
     }
 
     @Actor
