@@ -67,6 +67,10 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
   return MST_OK;
 }
 
+int32_t mst_test_ordered(void) {
+  return atomic_load(&mst_failures_ordered);
+}
+
 /* --------------------------------------------------------------------------------------------------- scheduling --- */
 
 int32_t mst_test_hold(mst_queue *queue) {

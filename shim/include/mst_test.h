@@ -35,6 +35,9 @@ MST_API int32_t mst_test_latency(mst_device *device, uint64_t latency_ns);
  * status 0 takes the order for this function back. UNKNOWN names are MST_ERROR_INVALID_ARGUMENT. */
 MST_API int32_t mst_test_fail(const char *function, uint32_t n, int32_t status);
 
+/* How many orders of mst_test_fail are still to be carried out. */
+MST_API int32_t mst_test_ordered(void);
+
 /* Sets the device's memory limit; 0 = the default. Buffers that exist already stay. */
 MST_API int32_t mst_test_memory_limit(mst_device *device, uint64_t bytes);
 

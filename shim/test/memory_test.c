@@ -172,7 +172,9 @@ static void every_call_fails_on_order(void) {
     }
   }
   OK(mst_test_fail("mst_buffer_create", 1, MST_ERROR_OUT_OF_MEMORY));
+  CHECK_EQUAL(1, mst_test_ordered());
   OK(mst_test_fail("mst_buffer_create", 0, MST_OK));
+  CHECK_EQUAL(0, mst_test_ordered());
   OK(mst_buffer_create(device, 1, 0, &buffer, NULL));
   OK(mst_buffer_destroy(buffer));
   CHECK_EQUAL(MST_ERROR_INVALID_ARGUMENT, mst_test_fail("mst_nonsense", 1, STATUS));

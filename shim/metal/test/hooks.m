@@ -206,6 +206,13 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
   }
 }
 
+int32_t mst_test_ordered(void) {
+  pthread_mutex_lock(&lock);
+  int32_t ordered = commits_to_failure > 0;
+  pthread_mutex_unlock(&lock);
+  return ordered;
+}
+
 /* ------------------------------------------------------------------------------------------------------- memory --- */
 
 int32_t mst_test_memory_limit(mst_device *device, uint64_t bytes) {

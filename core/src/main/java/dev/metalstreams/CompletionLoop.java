@@ -3,8 +3,10 @@ package dev.metalstreams;
 import dev.metalstreams.driver.CompletionFailure;
 import dev.metalstreams.driver.CompletionSink;
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
 import java.lang.System.Logger.Level;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
@@ -26,9 +28,13 @@ class CompletionLoop implements CompletionSink {
   /** How often the device's housekeeping is done, and longest wait for a completion. */
   private static final long TICK_NANOS = TimeUnit.MILLISECONDS.toNanos(50);
 
+  /** So many refused calls in a row, and the device counts as lost. */
+  private static final int MOST_REFUSALS = 8;
+
   private final Device device;
   private final Driver driver;
   private final Thread thread;
+  private int refusals;
   private volatile boolean stopping;
   private long lastTick = System.nanoTime();
 
@@ -61,13 +67,24 @@ class CompletionLoop implements CompletionSink {
       }
     } catch (RuntimeException | Error e) {
       device.log(Level.ERROR, "the completion thread has died; every wait fails", e);
-      device.fail(e);
+      device.lose(e);
     }
   }
 
   /** Takes one batch, waiting at most so long for it, and reclaims memory. */
   int drain(long timeoutNanos) {
-    int count = driver.nextCompletions(this, timeoutNanos);
+    int count = 0;
+    try {
+      count = driver.nextCompletions(this, timeoutNanos);
+      refusals = 0;
+    } catch (DriverException e) {
+      // A refused call has no effect: what it would have brought is still there for the next.
+      refusals++;
+      if (refusals == MOST_REFUSALS || e.status() == Status.DEVICE_LOST) {
+        throw e;
+      }
+      device.log(Level.DEBUG, "completions were refused; trying again", e);
+    }
     device.allocator().reclaim();
     return count;
   }
@@ -90,10 +107,13 @@ class CompletionLoop implements CompletionSink {
             ? new Timeline.GpuTimes(gpuStartNanos, gpuEndNanos)
             : Timeline.GpuTimes.UNASKED,
         failure == null ? null : failure(timeline, value, failure));
+    if (failure != null && failure.status() == Status.DEVICE_LOST) {
+      device.lose(Objects.requireNonNull(timeline.failureAt(value)));
+    }
   }
 
   private StreamFailedException failure(Timeline timeline, long value, CompletionFailure failure) {
-    StreamFailedException cause = null;
+    MetalStreamsException cause = null;
     if (failure.status() == Status.DEPENDENCY) {
       Timeline first = device.timeline(failure.causeQueueId());
       cause = first == null ? null : first.failureAt(failure.causeValue());
@@ -107,7 +127,11 @@ class CompletionLoop implements CompletionSink {
    */
   boolean stop(long timeoutNanos) {
     stopping = true;
-    driver.wake();
+    try {
+      driver.wake();
+    } catch (DriverException e) {
+      device.log(Level.DEBUG, "the completion thread ends at its next tick", e);
+    }
     boolean interrupted = false;
     long deadline = System.nanoTime() + timeoutNanos;
     try {

@@ -66,10 +66,8 @@ public final class Device implements AutoCloseable {
   private final ConcurrentHashMap<Long, Timeline> timelines = new ConcurrentHashMap<>();
   private final Set<Executable> executables = ConcurrentHashMap.newKeySet();
   private final AtomicReference<State> state = new AtomicReference<>(State.OPEN);
+  private final AtomicReference<@Nullable DeviceLostException> lost = new AtomicReference<>();
   private final ReentrantLock closing = new ReentrantLock();
-
-  /** Why nothing will complete any more. */
-  private volatile @Nullable MetalStreamsException lost;
 
   private Device(Settings settings, Parts parts, Driver driver) {
     this.settings = settings;
@@ -279,10 +277,12 @@ public final class Device implements AutoCloseable {
     checkOpen();
     List<DeviceStream> all = streams.all();
     DeviceEvent[] events = new DeviceEvent[all.size()];
+    boolean[] settled = new boolean[events.length];
     RuntimeException first = null;
     for (int i = 0; i < events.length; i++) { // all of them work while the first is waited for
       DeviceStream stream = all.get(i);
       events[i] = stream.here();
+      settled[i] = stream.timeline().settled(events[i].value());
       try {
         stream.flushTo(events[i].value(), Driver.COMMIT_DEFAULT);
       } catch (MetalStreamsException e) {
@@ -290,10 +290,10 @@ public final class Device implements AutoCloseable {
       }
     }
     long started = System.nanoTime();
-    for (DeviceEvent event : events) {
+    for (int i = 0; i < events.length; i++) {
       long left = timeoutNanos < 0 ? -1 : Math.max(0, timeoutNanos - (System.nanoTime() - started));
       try {
-        event.stream().await(event, left);
+        events[i].stream().await(events[i], left, settled[i]);
       } catch (WaitInterruptedException e) {
         throw e;
       } catch (MetalStreamsException e) {
@@ -321,6 +321,11 @@ public final class Device implements AutoCloseable {
     return state.get() != State.OPEN;
   }
 
+  /** Whether the device is gone: {@link DeviceLostException}. */
+  public boolean isLost() {
+    return lost.get() != null;
+  }
+
   /**
    * Closes the device: refuses new work, waits for work under way for at most the setting {@code
    * close.timeout.ms}, and gives everything back. Work that failed is not reported here.
@@ -328,6 +333,7 @@ public final class Device implements AutoCloseable {
    *
    * @throws WaitTimeoutException if work is still under way then. Its native memory is not given
    *     back, since the device may still write it
+   * @throws MetalStreamsException if the driver refuses to give back what it is to
    */
   @Override
   public void close() {
@@ -363,6 +369,11 @@ public final class Device implements AutoCloseable {
             waiting = true;
           } catch (WaitTimeoutException e) {
             hung = e;
+          } catch (DeviceLostException e) {
+            // Nobody is told any more, but what is under way may still write its memory.
+            if (!timeline.drained(Math.max(0, deadline - System.nanoTime()))) {
+              hung = new WaitTimeoutException(timeline + " does not end: natives are not released");
+            }
           } catch (MetalStreamsException e) {
             log(Level.DEBUG, "while closing", e);
           }
@@ -381,8 +392,22 @@ public final class Device implements AutoCloseable {
       allocator.close();
       executables.forEach(Executable::close);
       graphs.close();
-      all.forEach(stream -> stream.timeline().destroyQueue());
-      driver.close();
+      RuntimeException kept = null;
+      for (DeviceStream stream : all) {
+        try {
+          stream.timeline().destroyQueue();
+        } catch (DriverException e) {
+          kept = suppress(kept, new MetalStreamsException("the driver kept " + stream, e));
+        }
+      }
+      try {
+        driver.close();
+      } catch (DriverException e) {
+        kept = suppress(kept, new MetalStreamsException("the driver kept the device", e));
+      }
+      if (kept != null) {
+        throw kept;
+      }
     } finally {
       if (interrupted) {
         Thread.currentThread().interrupt();
@@ -395,6 +420,14 @@ public final class Device implements AutoCloseable {
   void checkOpen() {
     if (state.get() != State.OPEN) {
       throw closed();
+    }
+    checkLost();
+  }
+
+  void checkLost() {
+    DeviceLostException gone = lost.get();
+    if (gone != null) {
+      throw new DeviceLostException("the device is lost", gone);
     }
   }
 
@@ -439,9 +472,9 @@ public final class Device implements AutoCloseable {
     try {
       DeviceStream stream = new DeviceStream(this, index, id);
       timelines.put(id, stream.timeline());
-      MetalStreamsException why = lost;
-      if (why != null) {
-        stream.timeline().end(why); // `fail` may have looked before
+      DeviceLostException gone = lost.get();
+      if (gone != null) {
+        stream.timeline().end(gone); // lose() may have looked through the streams before
       }
       return stream;
     } catch (DriverException e) {
@@ -472,17 +505,25 @@ public final class Device implements AutoCloseable {
     encodeGate.settle();
   }
 
-  /** Nothing will complete any more. */
-  void fail(Throwable why) {
-    MetalStreamsException end = new MetalStreamsException("the device is lost", why);
-    lost = end; // first: a stream that is created meanwhile looks after it is in the map
-    timelines.values().forEach(timeline -> timeline.end(end));
+  /**
+   * The device is gone, or nobody tells what it does: every present and later wait fails at once,
+   * and so does every use. The first cause counts.
+   */
+  void lose(Throwable why) {
+    DeviceLostException gone = new DeviceLostException("the device is lost", why);
+    if (lost.compareAndSet(null, gone)) {
+      timelines.values().forEach(timeline -> timeline.end(gone));
+    }
   }
 
   /** What a user is told when the driver refuses a call. */
   MetalStreamsException translate(DriverException refused, String doing) {
     if (isClosed()) {
       return closed(); // the driver refuses because it is, or is about to be, closed as well
+    }
+    if (refused.status() == Status.DEVICE_LOST) {
+      lose(refused);
+      return new DeviceLostException(doing + ": " + refused.getMessage(), refused);
     }
     String message = doing + ": " + refused.getMessage();
     return refused.status() == Status.OUT_OF_MEMORY

@@ -92,7 +92,7 @@ public class DeviceEvent {
                       try {
                         stream.await(this, 0);
                         future.complete(null);
-                      } catch (MetalStreamsException e) {
+                      } catch (RuntimeException | Error e) { // nothing may keep it from ending
                         future.completeExceptionally(e);
                       }
                     }));

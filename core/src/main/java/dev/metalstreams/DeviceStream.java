@@ -4,6 +4,7 @@ import dev.metalstreams.driver.Arguments;
 import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.DriverException;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
@@ -35,6 +36,11 @@ public final class DeviceStream {
   //  - a value is taken (timeline.submitted) in the same critical section as the commit that the
   // driver accepted;
   //  - `queued` is the value that everything encoded so far will have reached;
+  //  - `openWaits` are the events that the open command buffer waits for, or will: the first
+  // `encodedWaits` of them are encoded;
+  //  - `owed` says that the work at `queued` was cancelled and a command buffer with nothing but
+  // those waits is still to be committed in its place, before anything else: what was noted as
+  // used at that value must be let go;
   //  - `stamp`, where races are looked for, changes after what it counts is encoded.
   // Nothing waits for the device and no other stream is called while `lock` is held (LockOrder
   // checks that when asked to).
@@ -60,7 +66,10 @@ public final class DeviceStream {
 
   private final ReentrantLock lock = new ReentrantLock();
   private Arguments arguments;
+  private final List<DeviceEvent> openWaits = new ArrayList<>();
+  private int encodedWaits;
   private boolean open;
+  private boolean owed;
   private int openOperations;
   private long openBytes;
   private boolean closed;
@@ -93,7 +102,15 @@ public final class DeviceStream {
     this.arguments = driver.newArguments(16);
     this.queue = driver.createQueue(id, name, maxInFlight);
     this.timeline =
-        device.parts().timeline(driver, queue, name, index, settings.watchdog.toNanos());
+        device
+            .parts()
+            .timeline(
+                driver,
+                queue,
+                name,
+                index,
+                settings.watchdog.toNanos(),
+                new Polling(settings.poll.toNanos()));
     this.cache = device.allocator().open(this);
   }
 
@@ -436,11 +453,18 @@ public final class DeviceStream {
     if (other == this) {
       return;
     }
+    other.flushTo(event.value(), Driver.COMMIT_DEFAULT);
+    other.timeline.throwIfFailed(event.value());
+    follow(event);
+    device.checkOpen();
+  }
+
+  /** Work encoded after this begins once the event is complete, whatever became of it. */
+  private void follow(DeviceEvent event) {
+    DeviceStream other = event.stream();
     other.flushTo(
         event.value(), Driver.COMMIT_DEFAULT); // its lock is taken and given back before ours
     if (other.timeline.reached(event.value())) {
-      other.timeline.throwIfFailed(event.value());
-      device.checkOpen();
       if (hazards != null) { // that it has passed was luck
         lock();
         comesAfter(event);
@@ -451,6 +475,8 @@ public final class DeviceStream {
     long at = begin();
     try {
       driver.encodeWait(queue, at, other.queue, event.value());
+      openWaits.add(event);
+      encodedWaits++;
       encoded(0, null);
       comesAfter(event);
     } catch (DriverException e) {
@@ -478,7 +504,7 @@ public final class DeviceStream {
     if (owner != this) {
       long inherited = device.allocator().inherited(buffer.tenancy().block.uses);
       if (owner.timeline.completed() < inherited && !owner.timeline.reached(inherited)) {
-        waitFor(new DeviceEvent(owner, inherited));
+        follow(new DeviceEvent(owner, inherited));
       }
     }
   }
@@ -532,15 +558,19 @@ public final class DeviceStream {
         if (closed) {
           throw new DeviceClosedException(name + " is closed with its device");
         }
+        device.checkLost();
         StreamFailedException failure = timeline.current();
         if (failure != null) {
           throw failure.seenBy(name + " takes no work until reset");
         }
+        if (owed) {
+          open();
+          commit(Driver.COMMIT_DEFAULT);
+        }
         long submitted = timeline.submitted();
         oldest = submitted - maxInFlight + 1;
         if (!open && timeline.reached(oldest)) {
-          driver.begin(queue, submitted + 1);
-          open = true;
+          open();
         }
         if (open) {
           ready = true;
@@ -610,6 +640,18 @@ public final class DeviceStream {
     unlock();
   }
 
+  /** Opens a command buffer if none is, with the waits that it has to begin with. Lock held. */
+  private void open() {
+    if (!open) {
+      driver.begin(queue, timeline.submitted() + 1);
+      open = true;
+    }
+    for (; encodedWaits < openWaits.size(); encodedWaits++) {
+      DeviceEvent event = openWaits.get(encodedWaits);
+      driver.encodeWait(queue, timeline.submitted() + 1, event.stream().queue, event.value());
+    }
+  }
+
   /** One more operation stands in the open command buffer; commits it if it is time. */
   private void encoded(long bytes, @Nullable Operation operation) {
     openOperations++;
@@ -638,8 +680,11 @@ public final class DeviceStream {
     timeline.submitted(value);
     queued = value;
     open = false;
+    owed = false;
     openOperations = 0;
     openBytes = 0;
+    openWaits.clear();
+    encodedWaits = 0;
   }
 
   /** Submits what has been encoded, and returns at once. */
@@ -655,7 +700,8 @@ public final class DeviceStream {
     }
     lock();
     try {
-      if (timeline.submitted() < value && open) {
+      if (timeline.submitted() < value && (open || owed)) {
+        open();
         commit(flags);
       }
     } catch (DriverException e) {
@@ -680,7 +726,8 @@ public final class DeviceStream {
       staleSince = now;
     } else if (now - staleSince >= commitIdleNanos && lock.tryLock()) {
       try {
-        if (open && openOperations > 0) {
+        if (owed || (open && openOperations > 0)) {
+          open();
           commit(Driver.COMMIT_DEFAULT);
         }
       } catch (DriverException e) {
@@ -724,15 +771,27 @@ public final class DeviceStream {
 
   /** Submits and waits for an event of this stream; throws if its work failed. */
   void await(DeviceEvent event, long timeoutNanos) {
-    awaitReached(event.value(), timeoutNanos);
-    observed(event.stamp());
-    timeline.throwIfFailed(event.value());
+    await(event, timeoutNanos, false);
   }
 
   /** A thread has seen that this moment is over. */
   void observed(@Nullable Stamp moment) {
     if (hazards != null) {
       hazards.observed(moment);
+    }
+  }
+
+  /** The same; a failure that was reset before, or a cancellation, is no news and not thrown. */
+  private void finish(DeviceEvent event, long timeoutNanos) {
+    await(event, timeoutNanos, timeline.settled(event.value()));
+  }
+
+  /** The same, if it was settled when the caller was called. */
+  void await(DeviceEvent event, long timeoutNanos, boolean settled) {
+    awaitReached(event.value(), timeoutNanos);
+    observed(event.stamp());
+    if (!settled) {
+      timeline.throwIfFailed(event.value());
     }
   }
 
@@ -746,25 +805,26 @@ public final class DeviceStream {
   }
 
   /**
-   * Waits until everything that was encoded before this call is done.
+   * Waits until everything that was encoded before this call is done, or cancelled.
    *
-   * @throws StreamFailedException if any of it failed
+   * @throws StreamFailedException if any of it failed, unless the stream was reset since
    * @throws WaitTimeoutException if the stream makes no progress for the time of the setting {@code
    *     wait.watchdog.ms}
    */
   public void synchronize() {
-    await(record(), -1);
+    finish(record(), -1);
   }
 
   /**
-   * Waits until everything that was encoded before this call is done, for at most a time.
+   * Waits until everything that was encoded before this call is done, or cancelled, for at most a
+   * time.
    *
-   * @throws StreamFailedException if any of it failed
+   * @throws StreamFailedException if any of it failed, unless the stream was reset since
    * @throws WaitTimeoutException if the time runs out first
    */
   public void synchronize(Duration timeout) {
     long nanos = Device.nanos(timeout);
-    await(record(), nanos);
+    finish(record(), nanos);
   }
 
   /** Whether everything encoded so far is done. Does not submit, never blocks. */
@@ -772,7 +832,46 @@ public final class DeviceStream {
     return here().query();
   }
 
-  // ---- failure and end
+  // ---- cancellation, failure and end
+
+  /**
+   * Cancels what was encoded on this stream, by any thread, and is not submitted yet: it will never
+   * run. Returns at once. What was submitted before is not touched.
+   *
+   * <p>Memory that the cancelled work would have written keeps its content; who waits for that
+   * work, or reads what it would have written, gets a {@link WorkCancelledException}. The stream
+   * goes on: what is encoded later runs, after the events that this stream was made to wait for.
+   *
+   * @return how many operations were cancelled; 0 if all was submitted already
+   */
+  public int cancel() {
+    device.checkOpen();
+    lock();
+    try {
+      int cancelled = openOperations - openWaits.size();
+      if (!open || cancelled == 0) {
+        return 0;
+      }
+      long value = timeline.submitted() + 1;
+      driver.discard(queue, value);
+      open = false;
+      encodedWaits = 0;
+      openOperations = openWaits.size();
+      openBytes = 0;
+      owed = true;
+      timeline.cancelled(
+          value,
+          new WorkCancelledException(
+              cancelled + " operations of " + name + " were cancelled at " + value));
+      open();
+      commit(Driver.COMMIT_DEFAULT);
+      return cancelled;
+    } catch (DriverException e) {
+      throw device.translate(e, name);
+    } finally {
+      unlock();
+    }
+  }
 
   /** The failure that keeps this stream from taking work, if there is one. */
   public Optional<StreamFailedException> failure() {
@@ -780,8 +879,9 @@ public final class DeviceStream {
   }
 
   /**
-   * Makes a failed stream take work again. Waiters for the work that failed still learn so. A
-   * healthy stream stays as it is.
+   * Makes a failed stream take work again. Waiters for the work that failed still learn so; but who
+   * goes on to encode work that needs its results is no longer stopped. So a stream that threads
+   * share is reset when all of them know. A healthy stream stays as it is.
    *
    * @throws IllegalStateException if work is under way
    */
@@ -796,7 +896,7 @@ public final class DeviceStream {
         driver.discard(queue, timeline.submitted() + 1);
         open = false;
       }
-      if (open || timeline.completed() < timeline.submitted()) {
+      if (open || owed || timeline.completed() < timeline.submitted()) {
         throw new IllegalStateException(
             name + " still has work under way: synchronize it before the reset");
       }
@@ -815,14 +915,25 @@ public final class DeviceStream {
     lock();
     try {
       closed = true;
-      if (open) {
-        commit(Driver.COMMIT_DEFAULT);
+      if (open || owed) {
+        commitOrDrop();
       }
-    } catch (DriverException e) {
-      device.log(System.Logger.Level.WARNING, name + ": the last commit was refused at close", e);
-      driver.discard(queue, timeline.submitted() + 1); // it must not keep its buffers
     } finally {
       unlock();
+    }
+  }
+
+  private void commitOrDrop() {
+    try {
+      open();
+      commit(Driver.COMMIT_DEFAULT);
+    } catch (DriverException e) {
+      device.log(System.Logger.Level.WARNING, name + ": the last commit was refused at close", e);
+      try {
+        driver.discard(queue, timeline.submitted() + 1); // it must not keep its buffers
+      } catch (DriverException again) {
+        device.log(System.Logger.Level.WARNING, name + " keeps what it was to submit last", again);
+      }
     }
   }
 

@@ -8,8 +8,14 @@ import dev.metalstreams.driver.Driver;
  */
 class Parts {
 
-  Timeline timeline(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-    return new Timeline(driver, queue, name, streamIndex, watchdogNanos);
+  Timeline timeline(
+      Driver driver,
+      long queue,
+      String name,
+      int streamIndex,
+      long watchdogNanos,
+      Polling polling) {
+    return new Timeline(driver, queue, name, streamIndex, watchdogNanos, polling);
   }
 
   Allocator allocator(Device device) {

@@ -2,6 +2,7 @@ package dev.metalstreams;
 
 import dev.metalstreams.driver.DriverFlag;
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.EnumSet;
@@ -65,6 +66,12 @@ public final class Settings {
         "30000",
         "a wait without a time of its own fails when its stream makes no progress for so long; 0 ="
             + " never"),
+    POLL(
+        "wait.poll.us",
+        "METALSTREAMS_WAIT_POLL_US",
+        "20",
+        "longest time that a wait polls before it blocks, in microseconds; a stream whose waits are longer"
+            + " polls less; 0 = never"),
     CLOSE_TIMEOUT(
         "close.timeout.ms",
         "METALSTREAMS_CLOSE_TIMEOUT_MS",
@@ -196,6 +203,7 @@ public final class Settings {
   final long commitBytes;
   final Duration commitIdle;
   final Duration watchdog;
+  final Duration poll;
   final Duration closeTimeout;
   final double softLimit;
   final double hardLimit;
@@ -256,6 +264,7 @@ public final class Settings {
     commitBytes = (long) reader.integer(Key.COMMIT_MEGABYTES, 1, 65_536) << 20;
     commitIdle = reader.millis(Key.COMMIT_IDLE);
     watchdog = reader.millis(Key.WATCHDOG);
+    poll = Duration.of(reader.integer(Key.POLL, 0, 1_000_000), ChronoUnit.MICROS);
     closeTimeout = reader.millis(Key.CLOSE_TIMEOUT);
     softLimit = reader.ratio(Key.SOFT_RATIO);
     hardLimit = reader.ratio(Key.HARD_RATIO);

@@ -23,6 +23,10 @@ import org.jspecify.annotations.Nullable;
  * never an error. A thread that must not share takes a {@linkplain #lease() lease}. While all other
  * streams are leased, new threads share stream 0.
  *
+ * <p><b>Failures.</b> A stream that has failed is passed over while there are others: neither new
+ * threads nor leases get it. Its own threads keep it, for {@link DeviceStream#reset} is theirs to
+ * call: whoever goes on after a failure has to know of it.
+ *
  * <p>Virtual threads are threads like any other here; nothing is kept per carrier.
  */
 public final class StreamPool {
@@ -171,7 +175,22 @@ public final class StreamPool {
 
   /**
    * Runs something with a stream as the current one, in this thread and in threads forked by
-   * structured concurrency within it.
+   * structured concurrency within it. So what belongs together stays in one order, however many
+   * threads it is spread over, and ends before this returns:
+   *
+   * <pre>{@code
+   * pool.callWith(stream, () -> {
+   *   try (var scope = StructuredTaskScope.open()) {
+   *     var left = scope.fork(() -> encoder.run(x));  // on `stream`, as below
+   *     var right = scope.fork(() -> encoder.run(y));
+   *     scope.join();
+   *     return head.run(left.get(), right.get());
+   *   }
+   * });
+   * }</pre>
+   *
+   * The binding is a {@link ScopedValue}: it costs nothing to inherit, and ends with the scope. It
+   * goes before the thread's own stream, and is not inherited by threads started in other ways.
    *
    * @throws IllegalArgumentException if the stream belongs to another device
    */
@@ -225,6 +244,7 @@ public final class StreamPool {
   public Lease lease(Exhaustion policy, Duration timeout) {
     Objects.requireNonNull(policy, "policy");
     long left = policy == Exhaustion.TIMEOUT ? Device.nanos(timeout) : Long.MAX_VALUE;
+    device.checkOpen();
     int index;
     lock();
     try {
@@ -275,18 +295,22 @@ public final class StreamPool {
             + " pool.size");
   }
 
-  /** A stream that can be leased, or -1. */
+  /** A stream that can be leased, one that has not failed if there is one, or -1. */
   private int lendable() {
     if (closed) {
       throw new DeviceClosedException("the device is closed");
     }
+    int failed = -1;
     for (int i = 1; i < size; i++) {
       int index = 1 + (turn + i - 1) % (size - 1);
       if (!leased[index] && live(index).isEmpty()) {
-        return index;
+        if (!hasFailed(index)) {
+          return index;
+        }
+        failed = index;
       }
     }
-    return -1;
+    return failed;
   }
 
   void giveBack(int index) {
@@ -333,16 +357,28 @@ public final class StreamPool {
     }
   }
 
-  /** Next of streams 1, 2, …, past those that are leased; 0 if all are. */
+  /**
+   * Next of streams 1, 2, …, past those that are leased or have failed; a failed one if there is no
+   * other; 0 if all are leased.
+   */
   private int nextIndex() {
+    int failed = 0;
     for (int i = 1; i < size; i++) {
       int index = 1 + turn;
       turn = (turn + 1) % (size - 1);
       if (!leased[index]) {
-        return index;
+        if (!hasFailed(index)) {
+          return index;
+        }
+        failed = index;
       }
     }
-    return 0;
+    return failed;
+  }
+
+  private boolean hasFailed(int index) {
+    DeviceStream stream = streams.get(index);
+    return stream != null && stream.timeline().current() != null;
   }
 
   private void bind(DeviceStream stream) {

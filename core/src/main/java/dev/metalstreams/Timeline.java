@@ -1,13 +1,16 @@
 package dev.metalstreams;
 
 import dev.metalstreams.driver.Driver;
+import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -42,9 +45,10 @@ import org.jspecify.annotations.Nullable;
  *
  * <h2>Waiting</h2>
  *
- * A platform thread waits in native code, in slices short enough to notice an interrupt; there the
- * host shim lets it run device work itself. A virtual thread, or a driver that cannot wait, parks
- * here until the completion thread wakes it.
+ * Every wait looks again and again for a while ({@link Polling}), unless the driver lets the
+ * waiting thread run the work itself. Then a platform thread waits in native code, in slices short
+ * enough to notice an interrupt. A virtual thread, or a driver that cannot wait, parks here until
+ * somebody wakes it: the completion thread, or whoever else sees first that the value is completed.
  */
 class Timeline {
   private static final VarHandle COMPLETED;
@@ -52,11 +56,11 @@ class Timeline {
   /** Longest native wait before the thread looks at its interrupt flag again. */
   private static final long NATIVE_SLICE_NANOS = TimeUnit.MILLISECONDS.toNanos(10);
 
-  /** How often a virtual thread looks before it parks: small work is done within microseconds. */
-  private static final int POLLS_BEFORE_PARK = 32;
-
-  /** Failures kept after resets, so that late waiters still learn what happened to their work. */
-  private static final int KEPT_FAILURES = 16;
+  /**
+   * Failures kept with their exceptions after resets. That older work failed stays known for good:
+   * a late waiter must never take it for a success.
+   */
+  private static final int KEPT_EXCEPTIONS = 16;
 
   static {
     try {
@@ -67,10 +71,10 @@ class Timeline {
   }
 
   /**
-   * Work that failed: every value in {@code first..last}; {@code last} is open until the stream is
-   * reset.
+   * Work that failed or was cancelled: every value in {@code first..last}; {@code last} is open
+   * until the stream is reset. The exception of an old failure is forgotten.
    */
-  private record Failure(long first, long last, StreamFailedException exception) {}
+  private record Failure(long first, long last, @Nullable MetalStreamsException exception) {}
 
   /** GPU times of one command buffer, in nanoseconds. */
   record GpuTimes(long start, long end) {
@@ -101,10 +105,17 @@ class Timeline {
   private final String name;
   private final int streamIndex;
   private final long watchdogNanos;
+  private final Polling polling;
 
   private volatile long submitted;
   private volatile long completed;
-  private volatile List<Failure> failures = List.of();
+
+  /** By their first values; their ranges do not overlap. Changed under the monitor. */
+  private final ConcurrentSkipListMap<Long, Failure> failures = new ConcurrentSkipListMap<>();
+
+  /** The failure without an end. */
+  private volatile @Nullable StreamFailedException current;
+
   private volatile @Nullable MetalStreamsException ended;
 
   private final ReentrantLock waitersLock = new ReentrantLock();
@@ -123,12 +134,19 @@ class Timeline {
     void none(MetalStreamsException why);
   }
 
-  Timeline(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
+  Timeline(
+      Driver driver,
+      long queue,
+      String name,
+      int streamIndex,
+      long watchdogNanos,
+      Polling polling) {
     this.driver = driver;
     this.queue = queue;
     this.name = name;
     this.streamIndex = streamIndex;
     this.watchdogNanos = watchdogNanos;
+    this.polling = polling;
   }
 
   long submitted() {
@@ -150,7 +168,11 @@ class Timeline {
     return completed >= value || poll() >= value;
   }
 
-  /** Invariant 3: moves {@code completed} to where the driver is, but not past a failure. */
+  /**
+   * Invariant 3: moves {@code completed} to where the driver is, but not past a failure. Wakes whom
+   * that concerns: the completion thread may hear of it milliseconds later, if the work was left to
+   * a thread that waits for it ({@link Driver#COMMIT_WAITING}).
+   */
   private long poll() {
     if (queueLife.acquire()) {
       try {
@@ -159,6 +181,7 @@ class Timeline {
           long failed = driver.failedValue(queue); // read after completedValue: see Driver
           if (failed == 0 || failed > now) {
             advance(now);
+            wakeReached();
           }
         }
       } finally {
@@ -178,6 +201,25 @@ class Timeline {
     } finally {
       releaseQueue();
     }
+  }
+
+  /**
+   * Waits until the device has done all that was submitted, whatever became of it and whoever was
+   * told; false if it has not within the time. Deaf to interrupts: part of the device's close.
+   */
+  boolean drained(long timeoutNanos) {
+    long begun = System.nanoTime();
+    while (deviceCompleted() < submitted) {
+      if (System.nanoTime() - begun >= timeoutNanos) {
+        return false;
+      }
+      boolean interrupted = Thread.interrupted(); // else it would not park
+      LockSupport.parkNanos(this, NATIVE_SLICE_NANOS / 10);
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+    return true;
   }
 
   private boolean awaitNatively(long value, long nanos) {
@@ -222,8 +264,8 @@ class Timeline {
 
   /** Takes in one completion; called by the completion thread, in the order of the values. */
   void complete(long value, GpuTimes times, @Nullable StreamFailedException failure) {
-    if (failure != null && failureAt(value) == null) {
-      keep(new Failure(value, Long.MAX_VALUE, failure));
+    if (failure != null) {
+      fail(value, failure);
     }
     if (!timed.isEmpty()) {
       TimedEvent event = timed.remove(value);
@@ -233,15 +275,6 @@ class Timeline {
     }
     advance(value);
     wakeReached();
-  }
-
-  private synchronized void keep(Failure failure) {
-    List<Failure> now = new ArrayList<>(failures);
-    now.add(failure);
-    if (now.size() > KEPT_FAILURES) {
-      now.remove(0);
-    }
-    failures = List.copyOf(now);
   }
 
   /** Wakes everyone whose value is completed. Does nothing, without a lock, if nobody waits. */
@@ -282,18 +315,62 @@ class Timeline {
   // ---- failures
 
   /** The failure that covers a value, if there is one. Exact for values up to {@code completed}. */
-  @Nullable StreamFailedException failureAt(long value) {
-    for (Failure failure : failures) {
-      if (failure.first <= value && value <= failure.last) {
-        return failure.exception;
-      }
+  @Nullable MetalStreamsException failureAt(long value) {
+    Map.Entry<Long, Failure> entry = failures.floorEntry(value);
+    if (entry == null || value > entry.getValue().last) {
+      return null;
     }
-    return null;
+    MetalStreamsException exception = entry.getValue().exception;
+    return exception != null
+        ? exception
+        : new MetalStreamsException(
+            name + " failed at " + entry.getKey() + ", so long ago that the cause is forgotten");
+  }
+
+  /** Whether the work of a value failed and the stream was reset since, or it was cancelled. */
+  boolean settled(long value) {
+    Map.Entry<Long, Failure> entry = failures.floorEntry(value);
+    return entry != null
+        && value <= entry.getValue().last
+        && entry.getValue().last < Long.MAX_VALUE;
   }
 
   /** The failure that keeps the stream from taking work. */
   @Nullable StreamFailedException current() {
-    return failureAt(Long.MAX_VALUE);
+    return current;
+  }
+
+  private synchronized void fail(long value, StreamFailedException failure) {
+    if (current == null) {
+      failures.tailMap(value).clear(); // what was cancelled meanwhile is covered from here on
+      keep(new Failure(value, Long.MAX_VALUE, failure));
+      current = failure;
+    }
+  }
+
+  /**
+   * The work of one value was cancelled: who waits for it learns so, and the stream goes on. The
+   * caller holds the stream's lock, and the value is not submitted.
+   */
+  synchronized void cancelled(long value, WorkCancelledException why) {
+    if (current == null) {
+      keep(new Failure(value, value, why));
+    }
+  }
+
+  private void keep(Failure failure) {
+    failures.put(failure.first, failure);
+    int most = KEPT_EXCEPTIONS;
+    for (Failure each : failures.descendingMap().values()) {
+      if (most == 0 && each.exception == null) {
+        return; // and so on, down to the first
+      }
+      if (most == 0) {
+        failures.put(each.first, new Failure(each.first, each.last, null));
+        return;
+      }
+      most--;
+    }
   }
 
   /**
@@ -301,24 +378,29 @@ class Timeline {
    * the stream's lock.
    */
   synchronized void reset() {
-    List<Failure> now = new ArrayList<>();
-    for (Failure failure : failures) {
-      now.add(
-          failure.last == Long.MAX_VALUE
-              ? new Failure(failure.first, submitted, failure.exception)
-              : failure);
+    Map.Entry<Long, Failure> last = failures.lastEntry();
+    if (current != null && last != null) {
+      failures.put(last.getKey(), new Failure(last.getKey(), submitted, current));
+      current = null;
     }
-    failures = List.copyOf(now);
   }
 
   // ---- waiting
 
-  /** Throws what a waiter for this value must learn. */
+  /** Throws what a waiter for this value must learn, with a stack of his own. */
   void throwIfFailed(long value) {
-    StreamFailedException failure = failureAt(value);
-    if (failure != null) {
-      throw failure.seenBy("waiting for " + name + " at " + value);
+    MetalStreamsException failure = failureAt(value);
+    if (failure == null) {
+      return;
     }
+    String what = "waiting for " + name + " at " + value;
+    if (failure instanceof StreamFailedException failed) {
+      throw failed.seenBy(what);
+    }
+    if (failure instanceof WorkCancelledException cancelled) {
+      throw new WorkCancelledException(what + ": " + cancelled.getMessage(), cancelled);
+    }
+    throw failure;
   }
 
   /**
@@ -334,25 +416,42 @@ class Timeline {
 
   private void block(long value, long timeoutNanos) {
     Deadline deadline = new Deadline(value, timeoutNanos);
-    boolean virtual = Thread.currentThread().isVirtual();
-    if (driver.canAwait() && !virtual) {
-      long remaining = deadline.remaining();
+    boolean natively = driver.canAwait() && !Thread.currentThread().isVirtual();
+    if (natively && driver.awaitHelps()) { // to look first would only put the work off
+      awaitNatively(value, deadline);
+    } else if (look(value, deadline)) {
+      polling.waited(deadline.waited());
+      return;
+    } else if (natively) {
+      awaitNatively(value, deadline);
+    }
+    if (poll() < value) { // else a failure may be on its way through the completion thread
+      park(value, deadline);
+    }
+    polling.waited(deadline.waited());
+  }
+
+  /** Looks again and again for a while; true if that was enough. */
+  private boolean look(long value, Deadline deadline) {
+    long most = Math.min(polling.nanos(), deadline.remaining());
+    while (deadline.waited() < most) {
+      if (poll() >= value) {
+        return true;
+      }
+      Thread.onSpinWait();
+    }
+    return false;
+  }
+
+  private void awaitNatively(long value, Deadline deadline) {
+    long remaining = deadline.remaining();
+    try {
       while (!awaitNatively(value, Math.min(remaining, NATIVE_SLICE_NANOS))) {
         remaining = deadline.remaining();
       }
-      if (poll() >= value) {
-        return;
-      }
-      // A failure is on its way through the completion thread: wait for it below.
-    } else {
-      for (int i = 0; i < POLLS_BEFORE_PARK; i++) {
-        if (poll() >= value) {
-          return;
-        }
-        Thread.onSpinWait();
-      }
+    } catch (DriverException e) {
+      // The driver had nothing left to wait with: the caller parks instead.
     }
-    park(value, deadline);
   }
 
   private void park(long value, Deadline deadline) {
@@ -407,13 +506,18 @@ class Timeline {
     private final long value;
     private final boolean limited;
     private final long nanos;
-    private long started = System.nanoTime();
+    private final long begun = System.nanoTime();
+    private long started = begun;
     private long progress = completed;
 
     Deadline(long value, long timeoutNanos) {
       this.value = value;
       this.limited = timeoutNanos >= 0;
       this.nanos = limited ? timeoutNanos : watchdogNanos;
+    }
+
+    long waited() {
+      return System.nanoTime() - begun;
     }
 
     /** Nanoseconds left, at least 1; throws when the wait is over without its value. */

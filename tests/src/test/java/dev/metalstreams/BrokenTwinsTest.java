@@ -55,7 +55,13 @@ class BrokenTwinsTest {
 
   /** Makes a timeline out of what a stream gives it. */
   private interface TimelineMaker {
-    Timeline make(Driver driver, long queue, String name, int streamIndex, long watchdogNanos);
+    Timeline make(
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling);
   }
 
   private static Twin timeline(String name, TimelineMaker maker) {
@@ -64,8 +70,13 @@ class BrokenTwinsTest {
         new Parts() {
           @Override
           Timeline timeline(
-              Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-            return maker.make(driver, queue, name, streamIndex, watchdogNanos);
+              Driver driver,
+              long queue,
+              String name,
+              int streamIndex,
+              long watchdogNanos,
+              Polling polling) {
+            return maker.make(driver, queue, name, streamIndex, watchdogNanos, polling);
           }
         },
         false);
@@ -196,8 +207,14 @@ class BrokenTwinsTest {
 
   /** Tells nobody that a value is completed. */
   private static final class WakesNobody extends Timeline {
-    WakesNobody(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-      super(driver, queue, name, streamIndex, watchdogNanos);
+    WakesNobody(
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling) {
+      super(driver, queue, name, streamIndex, watchdogNanos, polling);
     }
 
     @Override
@@ -206,8 +223,14 @@ class BrokenTwinsTest {
 
   /** Drops the completion of a failure, so that its value is never counted. */
   private static final class DropsFailures extends Timeline {
-    DropsFailures(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-      super(driver, queue, name, streamIndex, watchdogNanos);
+    DropsFailures(
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling) {
+      super(driver, queue, name, streamIndex, watchdogNanos, polling);
     }
 
     @Override
@@ -258,8 +281,13 @@ class BrokenTwinsTest {
     private final AtomicLong taken = new AtomicLong();
 
     GivesWorkToTheFirstWaiter(
-        Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-      super(driver, queue, name, streamIndex, watchdogNanos);
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling) {
+      super(driver, queue, name, streamIndex, watchdogNanos, polling);
     }
 
     @Override
@@ -273,8 +301,13 @@ class BrokenTwinsTest {
   /** Counts work as completed when it was submitted. */
   private static final class CompletesAtTheCommit extends Timeline {
     CompletesAtTheCommit(
-        Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-      super(driver, queue, name, streamIndex, watchdogNanos);
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling) {
+      super(driver, queue, name, streamIndex, watchdogNanos, polling);
     }
 
     @Override

@@ -17,11 +17,15 @@ import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.ServiceLoader;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -232,6 +236,75 @@ class HostDeviceTest {
       assertThat(checked).hasValue(12 * 60);
       assertThat(used).hasSize(12);
       assertThat(device.memory().stats().allocated()).isZero();
+    }
+  }
+
+  /** Eight threads load eight streams, two of which fail, while others synchronize the device. */
+  @Test
+  void aDeviceWideSynchronizeUnderLoadCoversEveryStreamAndTellsEveryFailure() throws Exception {
+    try (Device device = host(2).open()) {
+      AtomicBoolean over = new AtomicBoolean();
+      AtomicLong covered = new AtomicLong();
+      AtomicReferenceArray<@Nullable DeviceEvent> last = new AtomicReferenceArray<>(8);
+      CountDownLatch loaded = new CountDownLatch(8);
+      List<Background<Boolean>> threads = new ArrayList<>();
+      for (int t = 0; t < 8; t++) {
+        int number = t;
+        DeviceStream stream = device.streams().stream(t);
+        threads.add(
+            Background.run(
+                () -> {
+                  try (DeviceBuffer buffer = device.allocate(1 << 14, stream)) {
+                    while (!over.get()) {
+                      stream.fill(buffer, (byte) number);
+                      if (last.getAndSet(number, stream.record()) == null) {
+                        loaded.countDown();
+                      }
+                    }
+                  }
+                }));
+      }
+      loaded.await();
+      for (int round = 0; round < 20; round++) {
+        List<DeviceEvent> before = new ArrayList<>();
+        for (int t = 0; t < 8; t++) {
+          before.add(Objects.requireNonNull(last.get(t)));
+        }
+        device.synchronize();
+        assertThat(before).allMatch(DeviceEvent::query);
+        covered.addAndGet(before.size());
+      }
+      over.set(true);
+      for (Background<Boolean> thread : threads) {
+        thread.get();
+      }
+      assertThat(covered).hasValue(160);
+
+      // Two streams fail; six go on. The first failure is thrown, with the other suppressed.
+      device.synchronize();
+      try (Arena arena = Arena.ofConfined()) {
+        for (int t : new int[] {2, 5}) {
+          DeviceStream stream = device.streams().stream(t);
+          assertThat(mst_test_h.mst_test_fail(arena.allocateFrom("execute"), 1, -8)).isZero();
+          try (DeviceBuffer buffer = device.allocate(64, stream)) {
+            stream.fill(buffer, (byte) 1);
+          }
+          stream.record().toFuture().handle((done, failure) -> failure).join();
+        }
+      }
+      DeviceBuffer healthy = device.allocate(64, device.streams().stream(7));
+      device.streams().stream(7).fill(healthy, (byte) 9);
+      assertThatExceptionOfType(StreamFailedException.class)
+          .isThrownBy(device::synchronize)
+          .satisfies(
+              first -> {
+                assertThat(first.streamIndex()).isEqualTo(2);
+                assertThat(first.getSuppressed()).hasSize(1);
+                assertThat(((StreamFailedException) first.getSuppressed()[0]).streamIndex())
+                    .isEqualTo(5);
+              });
+      assertThat(device.streams().stream(7).query()).as("it was waited for all the same").isTrue();
+      healthy.close();
     }
   }
 

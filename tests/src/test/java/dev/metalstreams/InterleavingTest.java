@@ -119,7 +119,7 @@ class InterleavingTest {
     private boolean woken;
 
     WakesBeforeItCompletes(Driver driver, long queue) {
-      super(driver, queue, "stream 0", 0, 0);
+      super(driver, queue, "stream 0", 0, 0, new Polling(0));
     }
 
     @Override
@@ -243,7 +243,7 @@ class InterleavingTest {
   @Test
   void aTimelineRunsWhatWaitsOnce() {
     Driver driver = Script.manual().driver();
-    explore(() -> runsWhatWaitsOnce(new Timeline(driver, 1, "stream 0", 0, 0)));
+    explore(() -> runsWhatWaitsOnce(new Timeline(driver, 1, "stream 0", 0, 0, new Polling(0))));
   }
 
   @Test

@@ -274,7 +274,7 @@ class SharingInterleavingTest {
     private boolean woken;
 
     WakesBeforeItCompletes(Driver driver) {
-      super(driver, 1, "stream 0", 0, 0);
+      super(driver, 1, "stream 0", 0, 0, new Polling(0));
     }
 
     @Override
@@ -327,7 +327,7 @@ class SharingInterleavingTest {
   @Test
   void everyWaitForAnEventEndsOnceAndNotEarly() {
     Driver driver = Script.manual().driver();
-    explore(() -> eachWaiterRunsOnce(new Timeline(driver, 1, "stream 0", 0, 0)));
+    explore(() -> eachWaiterRunsOnce(new Timeline(driver, 1, "stream 0", 0, 0, new Polling(0))));
   }
 
   @Test

@@ -266,6 +266,46 @@ class StreamPoolTest extends CoreTest {
   }
 
   @Test
+  void passesOverStreamsThatHaveFailed() throws Exception {
+    DeviceStream failed = pool.stream(2);
+    fail(failed);
+    for (int i = 0; i < 2 * pool.size(); i++) {
+      assertThat(pool.next()).isNotSameAs(failed);
+      assertThat(Background.call(pool::current).get()).isNotSameAs(failed);
+      try (Lease lease = pool.lease(Exhaustion.FAIL)) {
+        assertThat(lease.stream()).isNotSameAs(failed);
+      }
+    }
+    failed.reset();
+    Set<DeviceStream> again = new HashSet<>();
+    for (int i = 0; i < pool.size(); i++) {
+      again.add(pool.next());
+    }
+    assertThat(again).contains(failed);
+  }
+
+  @Test
+  void givesAFailedStreamWhereThereIsNoOther() {
+    for (int i = 1; i < pool.size(); i++) {
+      fail(pool.stream(i));
+    }
+    assertThat(pool.next().failure()).isPresent();
+    assertThat(pool.next().index()).isNotZero();
+    try (Lease lease = pool.lease(Exhaustion.FAIL)) {
+      lease.stream().reset();
+      assertThat(pool.next()).as("leased").isNotSameAs(lease.stream());
+    }
+  }
+
+  private void fail(DeviceStream stream) {
+    script.fail(stream.id(), Status.EXECUTION, "page fault");
+    try (DeviceBuffer buffer = device.allocate(8, stream)) {
+      stream.fill(buffer, (byte) 1);
+    }
+    assertThatExceptionOfType(StreamFailedException.class).isThrownBy(stream::synchronize);
+  }
+
+  @Test
   void isOfNoUseAfterTheClose() {
     Set<DeviceStream> before = new HashSet<>(Set.of(pool.current(), pool.stream(2)));
     device.close();

@@ -8,6 +8,7 @@ import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Script;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -23,7 +24,7 @@ class TimelineTest {
   private final Timeline timeline = timeline(TimeUnit.SECONDS.toNanos(25));
 
   private Timeline timeline(long watchdogNanos) {
-    return new Timeline(driver, queue, "stream 3", 3, watchdogNanos);
+    return new Timeline(driver, queue, "stream 3", 3, watchdogNanos, new Polling(1000));
   }
 
   private long submit() {
@@ -149,7 +150,8 @@ class TimelineTest {
     Script waiting = Script.manualBuilder().canAwait().build();
     long handle = waiting.driver().createQueue(1, "", 64);
     Timeline on =
-        new Timeline(waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25));
+        new Timeline(
+            waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25), new Polling(0));
     waiting.driver().begin(handle, 1);
     waiting.driver().commit(handle, 1, 0);
     on.submitted(1);
@@ -157,6 +159,49 @@ class TimelineTest {
     waiting.run(1);
     waiter.get(); // without any completion thread
     assertThat(waiting.violations()).isEmpty();
+  }
+
+  @Test
+  void whoWaitsInTheDriverWakesWhoIsParked() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Timeline on =
+        new Timeline(
+            waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25), new Polling(0));
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, Driver.COMMIT_WAITING);
+    on.submitted(1);
+    Background<Boolean> parked = Background.runVirtually(() -> await(on, 1, FOREVER)).untilParked();
+    List<String> ran = new CopyOnWriteArrayList<>();
+    on.whenReached(1, () -> ran.add("action"));
+    Background<Boolean> natively = Background.run(() -> await(on, 1, FOREVER)).untilParked();
+    waiting.run(1);
+    natively.get();
+    parked.get(); // without any completion thread: it may hear of this milliseconds later
+    assertThat(ran).containsExactly("action");
+  }
+
+  @Test
+  void pollsAsLongAsThatPays() {
+    Polling polling = new Polling(3200);
+    assertThat(polling.nanos()).isEqualTo(3200);
+    polling.waited(400);
+    assertThat(polling.nanos()).as("twice the last wait").isEqualTo(800);
+    polling.waited(3000);
+    assertThat(polling.nanos()).as("but never beyond the limit").isEqualTo(3200);
+    polling.waited(1_000_000);
+    assertThat(polling.nanos()).isEqualTo(1600);
+    for (int i = 0; i < 20; i++) {
+      polling.waited(1_000_000);
+    }
+    assertThat(polling.nanos()).as("a quick look stays").isEqualTo(100);
+    polling.waited(50);
+    assertThat(polling.nanos()).as("it blocked, but it was short").isEqualTo(100);
+    polling.waited(1000);
+    assertThat(polling.nanos()).isEqualTo(2000);
+    Polling never = new Polling(0);
+    never.waited(0);
+    assertThat(never.nanos()).isZero();
   }
 
   @Test
@@ -208,7 +253,8 @@ class TimelineTest {
     Script waiting = Script.manualBuilder().canAwait().build();
     long handle = waiting.driver().createQueue(1, "", 64);
     Timeline on =
-        new Timeline(waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25));
+        new Timeline(
+            waiting.driver(), handle, "stream 0", 0, TimeUnit.SECONDS.toNanos(25), new Polling(0));
     waiting.driver().begin(handle, 1);
     waiting.driver().commit(handle, 1, 0);
     on.submitted(1);

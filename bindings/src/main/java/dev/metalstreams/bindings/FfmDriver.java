@@ -37,6 +37,7 @@ import org.jspecify.annotations.Nullable;
 final class FfmDriver implements Driver {
   private final MemorySegment device;
   private final DeviceInfo info;
+  private final boolean awaitHelps;
   private final DeviceGate gate = new DeviceGate();
 
   /** CPU views of live buffers; the library tells the address once, at creation. */
@@ -50,6 +51,7 @@ final class FfmDriver implements Driver {
   private FfmDriver(MemorySegment device, DeviceInfo info) {
     this.device = device;
     this.info = info;
+    this.awaitHelps = info.backend().equals("host");
   }
 
   /**
@@ -73,7 +75,12 @@ final class FfmDriver implements Driver {
       NativeCalls.check(mst_h.mst_device_open(0, options, out));
       MemorySegment device = out.get(mst_h.C_POINTER, 0);
       MemorySegment facts = mst_device_facts.allocate(arena);
-      NativeCalls.check(mst_h.mst_device_info(device, facts));
+      int told = mst_h.mst_device_info(device, facts);
+      if (told != mst_h.MST_OK()) {
+        DriverException refused = NativeCalls.failure(told);
+        NativeCalls.end(() -> mst_h.mst_device_close(device));
+        throw refused;
+      }
       return new FfmDriver(device, info(facts, library));
     }
   }
@@ -179,13 +186,18 @@ final class FfmDriver implements Driver {
   }
 
   @Override
+  public boolean awaitHelps() {
+    return awaitHelps;
+  }
+
+  @Override
   public void resetQueue(long queue) {
     NativeCalls.check(mst_h.mst_queue_reset(NativeCalls.handle(queue)));
   }
 
   @Override
   public void destroyQueue(long queue) {
-    NativeCalls.check(mst_h.mst_queue_destroy(NativeCalls.handle(queue)));
+    NativeCalls.end(() -> mst_h.mst_queue_destroy(NativeCalls.handle(queue)));
   }
 
   // ---- command buffers
@@ -330,12 +342,13 @@ final class FfmDriver implements Driver {
   public void destroyBuffer(long buffer) {
     // Before the buffer ends: once it has, a new one may have its address.
     MemorySegment whole = contents.remove(buffer);
-    int status = mst_h.mst_buffer_destroy(NativeCalls.handle(buffer));
-    if (status != mst_h.MST_OK()) {
+    try {
+      NativeCalls.end(() -> mst_h.mst_buffer_destroy(NativeCalls.handle(buffer)));
+    } catch (DriverException e) {
       if (whole != null) {
         contents.put(buffer, whole);
       }
-      throw NativeCalls.failure(status);
+      throw e;
     }
   }
 
@@ -362,7 +375,7 @@ final class FfmDriver implements Driver {
 
   @Override
   public void destroyExecutable(long executable) {
-    NativeCalls.check(mst_h.mst_executable_destroy(NativeCalls.handle(executable)));
+    NativeCalls.end(() -> mst_h.mst_executable_destroy(NativeCalls.handle(executable)));
   }
 
   // ---- completions
@@ -400,8 +413,9 @@ final class FfmDriver implements Driver {
    */
   @Override
   public void close() {
-    if (gate.shut(() -> NativeCalls.check(mst_h.mst_device_wake(device)))) {
-      NativeCalls.check(mst_h.mst_device_close(device));
+    // A wake that is refused is followed by the next.
+    if (gate.shut(() -> mst_h.mst_device_wake(device))) {
+      NativeCalls.end(() -> mst_h.mst_device_close(device));
     }
   }
 }

@@ -35,7 +35,7 @@ final class GraphCompiler {
         NativeCalls.check(mst_h.mst_graph_compile(graph, out));
         return out.get(mst_h.C_POINTER, 0);
       } finally {
-        NativeCalls.check(mst_h.mst_graph_destroy(graph));
+        NativeCalls.end(() -> mst_h.mst_graph_destroy(graph));
       }
     }
   }

@@ -6,9 +6,12 @@ import dev.metalstreams.driver.Status;
 import java.lang.foreign.Linker;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.util.function.IntSupplier;
 
 /** What calls of the C ABI have in common: handles as addresses, status codes as exceptions. */
 final class NativeCalls {
+  private static final int MOST_REPEATS = 3;
+
   private NativeCalls() {}
 
   /** Throws what the library says of a call that just failed on this thread. */
@@ -16,6 +19,21 @@ final class NativeCalls {
     if (status != mst_h.MST_OK()) {
       throw failure(status);
     }
+  }
+
+  /**
+   * Ends an object. Nobody else would ever do it, so a refusal for want of something is not taken
+   * at once; one because of the object's state is.
+   */
+  static void end(IntSupplier call) {
+    int status = call.getAsInt();
+    for (int again = 0; again < MOST_REPEATS && status != mst_h.MST_OK(); again++) {
+      if (status == mst_h.MST_ERROR_INVALID_STATE()) {
+        break;
+      }
+      status = call.getAsInt();
+    }
+    check(status);
   }
 
   static DriverException failure(int status) {

@@ -92,6 +92,14 @@ public interface Driver extends AutoCloseable {
    */
   boolean canAwait();
 
+  /**
+   * Whether a thread in {@link #awaitValue} may execute the work that it waits for; to poll first
+   * would only delay that.
+   */
+  default boolean awaitHelps() {
+    return false;
+  }
+
   /** Forgets the failure of an idle queue. */
   void resetQueue(long queue);
 

@@ -389,6 +389,64 @@ public class mst_test_h extends mst_test_h$shared {
         }
     }
 
+    private static class mst_test_ordered {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_test_h.C_INT    );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_test_ordered");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_test_ordered()
+     * }
+     */
+    public static FunctionDescriptor mst_test_ordered$descriptor() {
+        return mst_test_ordered.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_test_ordered()
+     * }
+     */
+    public static MethodHandle mst_test_ordered$handle() {
+        return mst_test_ordered.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_test_ordered()
+     * }
+     */
+    public static MemorySegment mst_test_ordered$address() {
+        return mst_test_ordered.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_test_ordered()
+     * }
+     */
+    public static int mst_test_ordered() {
+        var mh$ = mst_test_ordered.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_test_ordered");
+            }
+            return (int)mh$.invokeExact();
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class mst_test_memory_limit {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             mst_test_h.C_INT,
