@@ -209,7 +209,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
     Request<I, O> request = new Request<>(this, number, input, weight, priority, now, end);
     Taken<I, O> alone = enter(request);
     if (alone != null) {
-      serve(alone.requests, alone.reason, () -> serving.remove(alone));
+      serve(alone.requests, alone.reason, () -> serving.remove(alone), null);
     }
     return request;
   }
@@ -333,7 +333,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
    * @param patient whether to wait until there is a batch
    * @return null when the queue is closing and nothing is left
    */
-  private @Nullable Taken<I, O> collect(boolean patient) {
+  final @Nullable Taken<I, O> collect(boolean patient) {
     List<Request<I, O>> expired = List.of();
     lock.lock();
     try {
@@ -408,8 +408,16 @@ public class BatchQueue<I, O> implements AutoCloseable {
     return adaption == null ? maxBatch : adaption.limit();
   }
 
-  /** Starts to serve requests; `served` runs once they have all ended. */
-  private void serve(List<Request<I, O>> requests, FlushReason reason, Runnable served) {
+  /**
+   * Starts to serve requests; `served` runs once they have all ended.
+   *
+   * @param own the worker's stream
+   */
+  private void serve(
+      List<Request<I, O>> requests,
+      FlushReason reason,
+      Runnable served,
+      @Nullable DeviceStream own) {
     Serving batch = begin(requests, reason, served);
     if (batch == null) {
       served.run();
@@ -417,6 +425,9 @@ public class BatchQueue<I, O> implements AutoCloseable {
     }
     CompletionStage<? extends List<? extends @Nullable O>> stage;
     try {
+      if (own != null) {
+        recover(own);
+      }
       stage = Objects.requireNonNull(function.apply(batch.inputs), "the function gave no stage");
     } catch (Throwable e) {
       stage = CompletableFuture.failedFuture(e);
@@ -435,7 +446,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
   private void complete(Runnable end) {
     try {
       completer.execute(end);
-    } catch (RejectedExecutionException e) {
+    } catch (RuntimeException | Error e) { // rejected, or there are no threads left
       end.run(); // late, on the wrong thread, but never not at all
     }
   }
@@ -508,11 +519,19 @@ public class BatchQueue<I, O> implements AutoCloseable {
           request.fail(Request.Outcome.FAILED, why);
         } else if (result != null) {
           if (!request.succeed(result)) {
-            discard.accept(result);
+            discard(result);
           }
         }
       }
       served.run();
+    }
+  }
+
+  private void discard(O result) {
+    try {
+      discard.accept(result);
+    } catch (RuntimeException | Error e) { // the other requests of the batch are still to end
+      LOGGER.log(System.Logger.Level.ERROR, "a result that nobody takes was not discarded", e);
     }
   }
 
@@ -525,7 +544,20 @@ public class BatchQueue<I, O> implements AutoCloseable {
     serve(
         List.of(requests.get(index)),
         FlushReason.ALONE,
-        () -> retryAlone(requests, index + 1, served));
+        () -> retryAlone(requests, index + 1, served),
+        null);
+  }
+
+  /** A batch that failed on the device must not fail those after it. */
+  private static void recover(DeviceStream stream) {
+    if (stream.failure().isPresent()) {
+      try {
+        stream.synchronize();
+      } catch (MetalStreamsException e) {
+        // Its requests have it already.
+      }
+      stream.reset();
+    }
   }
 
   /** A thread that serves batches, up to `depth` at a time, on a stream of its own. */
@@ -567,13 +599,12 @@ public class BatchQueue<I, O> implements AutoCloseable {
         }
         Runnable served = () -> ended(next);
         if (stream == null) {
-          serve(next.requests, next.reason, served);
+          serve(next.requests, next.reason, served, null);
         } else {
-          recover(stream);
           stream
               .device()
               .streams()
-              .runWith(stream, () -> serve(next.requests, next.reason, served));
+              .runWith(stream, () -> serve(next.requests, next.reason, served, stream));
         }
       }
     }
@@ -703,18 +734,6 @@ public class BatchQueue<I, O> implements AutoCloseable {
         }
       }
     }
-
-    /** A batch that failed on the device must not fail those after it. */
-    private void recover(DeviceStream stream) {
-      if (stream.failure().isPresent()) {
-        try {
-          stream.synchronize();
-        } catch (MetalStreamsException e) {
-          // Its requests have it already.
-        }
-        stream.reset();
-      }
-    }
   }
 
   // ---- the end
@@ -734,14 +753,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
     long end =
         System.nanoTime()
             + Math.max(0, timeout.compareTo(LONGEST) >= 0 ? Long.MAX_VALUE / 2 : timeout.toNanos());
-    lock.lock();
-    try {
-      closing = true;
-      work.signalAll();
-      space.signalAll();
-    } finally {
-      lock.unlock();
-    }
+    shut();
     boolean interrupted = false;
     for (Thread worker : workers) {
       try {
@@ -762,6 +774,18 @@ public class BatchQueue<I, O> implements AutoCloseable {
     }
     if (interrupted) {
       Thread.currentThread().interrupt();
+    }
+  }
+
+  /** From now on nothing comes into the line. */
+  final void shut() {
+    lock.lock();
+    try {
+      closing = true;
+      work.signalAll();
+      space.signalAll();
+    } finally {
+      lock.unlock();
     }
   }
 

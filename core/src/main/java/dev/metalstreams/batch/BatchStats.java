@@ -9,7 +9,7 @@ import java.util.Map;
  * @param accepted requests that were taken in
  * @param succeeded requests that got a result
  * @param failed requests whose function failed
- * @param cancelled requests that were cancelled
+ * @param cancelled requests whose submitter cancelled them, or completed the future himself
  * @param expired requests whose deadline passed first
  * @param abandoned requests that a close left unserved
  * @param rejected requests that were not taken in

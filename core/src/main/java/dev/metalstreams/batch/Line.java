@@ -1,7 +1,6 @@
 package dev.metalstreams.batch;
 
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
@@ -56,10 +55,7 @@ final class Line<I, O> {
   }
 
   private final List<Lane<I, O>> byPriority = new ArrayList<>();
-  private final TreeSet<Request<I, O>> byDeadline =
-      new TreeSet<>(
-          Comparator.<Request<I, O>>comparingLong(request -> request.deadline)
-              .thenComparingLong(request -> request.number));
+  private final TreeSet<Request<I, O>> byDeadline = new TreeSet<>(Line::compareDeadlines);
   private int size;
   private long weight;
 
@@ -67,6 +63,11 @@ final class Line<I, O> {
     for (int i = 0; i < priorities; i++) {
       byPriority.add(new Lane<>());
     }
+  }
+
+  private static int compareDeadlines(Request<?, ?> a, Request<?, ?> b) {
+    int order = Long.compare(a.deadline, b.deadline);
+    return order != 0 ? order : Long.compare(a.number, b.number);
   }
 
   int size() {

@@ -2,6 +2,7 @@ package dev.metalstreams.batch;
 
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import org.jspecify.annotations.Nullable;
@@ -86,24 +87,42 @@ final class Request<I, O> extends CompletableFuture<O> {
 
   /** False if the request has ended otherwise: then nobody takes the result. */
   boolean succeed(O result) {
-    return end(Outcome.SUCCEEDED) && complete(result);
+    return end(Outcome.SUCCEEDED) && super.complete(result);
   }
 
   void fail(Outcome how, Throwable why) {
     if (end(how)) {
-      completeExceptionally(
+      super.completeExceptionally(
           why instanceof CompletionException && why.getCause() != null ? why.getCause() : why);
     }
   }
 
+  // ---- the submitter's side: whatever he ends the future with withdraws the request
+
   /** Cancels the request. One that is not being served yet gives its place free. */
   @Override
   public boolean cancel(boolean mayInterruptIfRunning) {
+    return withdrawn() ? super.cancel(mayInterruptIfRunning) : isCancelled();
+  }
+
+  @Override
+  public boolean complete(O value) {
+    return withdrawn() && super.complete(value);
+  }
+
+  /** Also how {@code orTimeout} ends it. */
+  @Override
+  public boolean completeExceptionally(Throwable why) {
+    Objects.requireNonNull(why, "why");
+    return withdrawn() && super.completeExceptionally(why);
+  }
+
+  private boolean withdrawn() {
     if (!end(Outcome.CANCELLED)) {
-      return isCancelled();
+      return false;
     }
     queue.withdraw(this);
-    return super.cancel(mayInterruptIfRunning);
+    return true;
   }
 
   /** What a user derives from this future is an ordinary one. */

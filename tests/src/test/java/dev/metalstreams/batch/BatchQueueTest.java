@@ -5,6 +5,12 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatNullPointerException;
 
+import dev.metalstreams.Device;
+import dev.metalstreams.DeviceBuffer;
+import dev.metalstreams.DeviceStream;
+import dev.metalstreams.MetalStreamsException;
+import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -113,6 +119,80 @@ class BatchQueueTest {
       assertThat(queue.stats().cancelled()).isEqualTo(1);
       assertThat(gate.batches).doesNotContain(List.of(3));
     }
+  }
+
+  @Test
+  void whateverItsSubmitterCompletesARequestWithFreesItsPlace() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(1).capacity(2).build()) {
+      CompletableFuture<Integer> served = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> late = queue.submit(2);
+      CompletableFuture<Integer> known = queue.submit(3);
+      assertThat(late.completeExceptionally(new TimeoutException("orTimeout does this"))).isTrue();
+      assertThat(known.complete(33)).isTrue();
+      assertThat(known.cancel(true)).as("it has an outcome").isFalse();
+      CompletableFuture<Integer> fourth = queue.submit(4);
+      CompletableFuture<Integer> fifth = queue.submit(5);
+      gate.open.countDown();
+      assertThat(List.of(get(served), get(fourth), get(fifth), get(known)))
+          .containsExactly(2, 8, 10, 33);
+      assertThat(failureOf(late)).isInstanceOf(TimeoutException.class);
+      assertThat(gate.batches).containsExactly(List.of(1), List.of(4), List.of(5));
+      assertThat(queue.stats().cancelled()).isEqualTo(2);
+      assertThat(queue.stats().ended()).isEqualTo(queue.stats().accepted());
+    }
+  }
+
+  @Test
+  void aDiscardThatThrowsKeepsNoOtherRequestFromItsOutcome() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue()
+            .maxBatch(2)
+            .maxDelay(Duration.ofHours(1))
+            .discard(
+                result -> {
+                  throw new IllegalStateException("planted");
+                })
+            .build()) {
+      CompletableFuture<Integer> cancelled = queue.submit(1);
+      CompletableFuture<Integer> second = queue.submit(2);
+      gate.reached.await();
+      assertThat(cancelled.cancel(true)).isTrue();
+      gate.open.countDown();
+      assertThat(get(second)).isEqualTo(4);
+      CompletableFuture<Integer> third = queue.submit(3);
+      CompletableFuture<Integer> fourth = queue.submit(4);
+      assertThat(get(third) + get(fourth)).as("the worker goes on").isEqualTo(14);
+    }
+  }
+
+  @Test
+  void aWorkerOutlivesAStreamThatCannotBeReset() throws Exception {
+    Script script = Script.automatic();
+    try (Device device = Device.builder().driver(script.provider()).open()) {
+      BatchFunction<Integer, Integer> function =
+          batch -> {
+            DeviceStream stream = device.streams().current();
+            if (batch.inputs().contains(1)) {
+              script.fail(stream.id(), Status.EXECUTION, "page fault");
+            }
+            try (DeviceBuffer buffer = device.allocate(8)) {
+              stream.fill(buffer, (byte) 1);
+              stream.synchronize();
+            }
+            return CompletableFuture.completedFuture(batch.inputs());
+          };
+      try (BatchQueue<Integer, Integer> queue =
+          BatchQueue.builder(function).device(device).maxBatch(1).build()) {
+        assertThat(failureOf(queue.submit(1))).hasMessageContaining("page fault");
+        script.refuse("resetQueue", 1, Status.INTERNAL);
+        assertThat(failureOf(queue.submit(2))).isInstanceOf(MetalStreamsException.class);
+        assertThat(get(queue.submit(3))).isEqualTo(3);
+      }
+    }
+    assertThat(script.violations()).isEmpty();
   }
 
   @Test
