@@ -134,7 +134,8 @@ public final class Settings {
         "metal.commit.and.continue",
         "MPS_ENABLE_COMMIT_AND_CONTINUE",
         "stream 0",
-        "Metal: 1 has the next command buffer made by the commit, on all streams; 0 on none; unset, on stream 0 alone"),
+        "Metal: 1 has the next command buffer made by the commit, on all streams; 0 on none; unset,"
+            + " on stream 0 alone"),
     PARALLEL_COMPUTE(
         "metal.parallel.compute",
         "METALSTREAMS_METAL_PARALLEL_COMPUTE",
@@ -149,8 +150,8 @@ public final class Settings {
         "hazards",
         "METALSTREAMS_HAZARDS",
         "off",
-        "races between streams, or stream and CPU, for memory: off, detect (reported) or order (the missing wait is"
-            + " added)"),
+        "races between streams, or stream and CPU, for memory: off, detect (reported) or order (the"
+            + " missing wait is added)"),
     HAZARD_REPORT(
         "hazards.report",
         "METALSTREAMS_HAZARDS_REPORT",
@@ -160,8 +161,8 @@ public final class Settings {
         "hazards.sample",
         "METALSTREAMS_HAZARDS_SAMPLE",
         "64",
-        "after the first 1000 operations of a stream, one in so many has its call site looked up for reports of races:"
-            + " 1 to 1000000"),
+        "after the first 1000 operations of a stream, one in so many has its call site looked up"
+            + " for reports of races: 1 to 1000000"),
     DEBUG("debug", "PYTORCH_MPS_DEBUG", "0", "1 checks the lock order at run time; 0 does not");
 
     final String label;

@@ -291,8 +291,8 @@ public final class StreamPool {
             + Math.max(size - 1, 0)
             + " streams "
             + out
-            + " are leased and the others are bound to live threads. Close leases, release threads, or set a larger"
-            + " pool.size");
+            + " are leased and the others are bound to live threads. Close leases, release threads,"
+            + " or set a larger pool.size");
   }
 
   /** A stream that can be leased, one that has not failed if there is one, or -1. */

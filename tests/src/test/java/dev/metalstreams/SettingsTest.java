@@ -73,7 +73,8 @@ class SettingsTest extends CoreTest {
     assertThatExceptionOfType(IllegalArgumentException.class)
         .isThrownBy(() -> of(Map.of(), Map.of("MPS_ENABLE_COMMIT_AND_CONTINUE", value)))
         .withMessage(
-            "environment variable MPS_ENABLE_COMMIT_AND_CONTINUE: '%s' is not a whole number from 0 to 1",
+            "environment variable MPS_ENABLE_COMMIT_AND_CONTINUE: '%s' is not a whole number from 0"
+                + " to 1",
             value);
   }
 

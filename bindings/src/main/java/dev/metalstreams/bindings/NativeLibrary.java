@@ -99,7 +99,9 @@ record NativeLibrary(Path file, LibraryProbe probe) {
     } catch (IllegalCallerException e) {
       throw new DriverException(
           Status.NO_DEVICE,
-          "native access is not allowed; start Java with --enable-native-access=dev.metalstreams.bindings, or =ALL-UNNAMED if that is on the class path",
+          "native access is not allowed; start Java with"
+              + " --enable-native-access=dev.metalstreams.bindings, or =ALL-UNNAMED if that is on"
+              + " the class path",
           e);
     }
   }

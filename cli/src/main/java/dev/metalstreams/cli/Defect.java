@@ -21,7 +21,8 @@ enum Defect {
   /** One command buffer, encoded into by several threads at once. */
   SHARED_COMMAND_BUFFER(
       "copies, which all threads encode into one command buffer at once",
-      "API misuse: a command buffer belongs to one thread at a time, and it is no defect that this fails",
+      "API misuse: a command buffer belongs to one thread at a time, and it is no defect that this"
+          + " fails",
       true);
 
   private final String does;

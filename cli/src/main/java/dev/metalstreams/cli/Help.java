@@ -23,7 +23,8 @@ final class Help {
     out.println(Main.PROGRAM + " COMMAND --help says more; --version prints the version.");
     out.println();
     out.println(
-        "Exit status: 0 all held; 1 a check failed; 2 wrong command line, setting or file; 3 no usable backend;");
+        "Exit status: 0 all held; 1 a check failed; 2 wrong command line, setting or file; 3 no"
+            + " usable backend;");
     out.println("130 stopped by Ctrl-C.");
   }
 

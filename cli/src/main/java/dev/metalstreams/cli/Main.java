@@ -16,8 +16,8 @@ public final class Main {
   static final String PROGRAM = "metalstreams";
 
   private static final String BACKEND_HINT =
-      "--backend host runs on the CPU of any supported machine; the setting metalstreams.library (METALSTREAMS_LIBRARY)"
-          + " names the native library, and unset, the packed one is taken";
+      "--backend host runs on the CPU of any supported machine; the setting metalstreams.library"
+          + " (METALSTREAMS_LIBRARY) names the native library, and unset, the packed one is taken";
 
   private Main() {}
 

@@ -63,21 +63,23 @@ final class ReproCommand implements Command {
 
   @Override
   public String summary() {
-    return "runs a known defect of Apple's stack in child processes and prints how often it strikes";
+    return "runs a known defect of Apple's stack in child processes and prints how often it"
+               + " strikes";
   }
 
   @Override
   public String description() {
     return """
-        Runs what this library keeps from happening, without its workarounds, and prints a table of thread counts against
-        success rates. Each round is a process of its own, so that a crash is counted and nothing else. What comes out is
-        a measurement: exit status 0 says that the rounds were run.
+    Runs what this library keeps from happening, without its workarounds, and prints a table of thread counts against
+    success rates. Each round is a process of its own, so that a crash is counted and nothing else. What comes out is
+    a measurement: exit status 0 says that the rounds were run.
 
-        ndarray-matmul         products by MPSNDArrayMatrixMultiplication, encoded by all threads at once (macOS 15)
-        compute-kernel         compute kernels, encoded by all threads at once
-        shared-command-buffer  all threads encode into one command buffer: API misuse, and no defect when it fails
+    ndarray-matmul         products by MPSNDArrayMatrixMultiplication, encoded by all threads at once (macOS 15)
+    compute-kernel         compute kernels, encoded by all threads at once
+    shared-command-buffer  all threads encode into one command buffer: API misuse, and no defect when it fails
 
-        Needs the Metal backend. On the simulated Metal the defects are switched on by its environment variables.""";
+    Needs the Metal backend. On the simulated Metal the defects are switched on by its environment variables.\
+    """;
   }
 
   @Override
@@ -100,7 +102,8 @@ final class ReproCommand implements Command {
     }
     if (!info.backend().equals("metal")) {
       return unusable(
-          "repro needs the Metal backend, for the defects are those of Apple's stack; here the backend is "
+          "repro needs the Metal backend, for the defects are those of Apple's stack; here the"
+              + " backend is "
               + info.backend(),
           invocation);
     }
