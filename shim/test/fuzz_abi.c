@@ -8,6 +8,7 @@
  *
  *     cmake -S shim -B build -DMST_SANITIZE=fuzzer-no-link,address,undefined -DCMAKE_C_COMPILER=clang
  *     cmake --build build --target fuzz_abi && build/test/fuzz_abi -max_total_time=60 */
+#include <math.h>
 #include <stdbool.h>
 
 #include "check.h"
@@ -151,31 +152,167 @@ static void destroy_something(input *in) {
   }
 }
 
+/* A node of the graph, mostly. */
+static int32_t any_node(input *in) {
+  return (int8_t)byte(in) % 16;
+}
+
+static int64_t any_dim(input *in) {
+  uint8_t choice = byte(in);
+  return choice < 250 ? choice % 4 + 1 : (int64_t)number(in);
+}
+
+static int32_t any_dtype(input *in) {
+  uint8_t choice = byte(in);
+  return choice < 128 ? MST_F32 : choice < 250 ? MST_F16 : choice - 252;
+}
+
+static void any_dims(input *in, int64_t dims[MST_MAX_RANK]) {
+  for (int i = 0; i < MST_MAX_RANK; i++) {
+    dims[i] = any_dim(in);
+  }
+}
+
+/* 0 to 4, or now and then a rank that no tensor has. */
+static int32_t any_rank(input *in) {
+  uint8_t choice = byte(in);
+  return choice < 250 ? choice % 5 : choice - 245;
+}
+
+static int32_t add_constant(input *in, mst_graph *graph, int32_t *node) {
+  static const float DATA[64] = {1, -1, 0.5f, INFINITY};
+  int64_t dims[MST_MAX_RANK];
+  any_dims(in, dims);
+  int32_t dtype = any_dtype(in);
+  int32_t rank = any_rank(in) % 4;
+  uint64_t bytes = dtype == MST_F16 ? 2 : 4;
+  for (int i = 0; i < rank; i++) {
+    bytes *= (uint64_t)dims[i];
+  }
+  if (byte(in) % 16 == 0) {
+    bytes = number(in);
+  }
+  return mst_graph_constant(graph, dtype, dims, rank, bytes <= sizeof(DATA) ? DATA : NULL, bytes, node);
+}
+
+static int32_t add_elementwise(input *in, mst_graph *graph, int32_t *node) {
+  int32_t a = any_node(in);
+  switch (byte(in) % 9) {
+    case 0:
+      return mst_graph_add(graph, a, any_node(in), node);
+    case 1:
+      return mst_graph_subtract(graph, a, any_node(in), node);
+    case 2:
+      return mst_graph_multiply(graph, a, any_node(in), node);
+    case 3:
+      return mst_graph_divide(graph, a, any_node(in), node);
+    case 4:
+      return mst_graph_relu(graph, a, node);
+    case 5:
+      return mst_graph_sigmoid(graph, a, node);
+    case 6:
+      return mst_graph_tanh(graph, a, node);
+    case 7:
+      return mst_graph_gelu(graph, a, byte(in) % 3, node);
+    default:
+      return mst_graph_cast(graph, a, any_dtype(in), node);
+  }
+}
+
+static int32_t add_rows(input *in, mst_graph *graph, int32_t *node) {
+  int32_t a = any_node(in);
+  switch (byte(in) % 3) {
+    case 0:
+      return mst_graph_softmax(graph, a, node);
+    case 1: {
+      int32_t gamma = any_node(in);
+      uint8_t eps = byte(in);
+      return mst_graph_layer_norm(graph, a, gamma, any_node(in), eps == 255 ? NAN : (float)(eps - 1) / 64, node);
+    }
+    default: {
+      int32_t axes[4];
+      for (int i = 0; i < 4; i++) {
+        axes[i] = (int8_t)byte(in) % 4;
+      }
+      return mst_graph_mean(graph, a, axes, byte(in) % 5, byte(in) % 3, node);
+    }
+  }
+}
+
+static int32_t add_rearranged(input *in, mst_graph *graph, int32_t *node) {
+  int32_t a = any_node(in);
+  switch (byte(in) % 4) {
+    case 0: {
+      int64_t dims[MST_MAX_RANK];
+      any_dims(in, dims);
+      return mst_graph_reshape(graph, a, dims, any_rank(in), node);
+    }
+    case 1: {
+      /* Rotated, which is right for the rank; or whatever comes. */
+      int32_t permutation[MST_MAX_RANK];
+      int32_t count = any_rank(in);
+      uint8_t turn = byte(in);
+      for (int32_t i = 0; i < MST_MAX_RANK; i++) {
+        permutation[i] = turn < 200 && count > 0 ? (i + turn) % count : (int8_t)byte(in) % 4;
+      }
+      return mst_graph_transpose(graph, a, permutation, count, node);
+    }
+    case 2: {
+      int32_t nodes[4];
+      for (int i = 0; i < 4; i++) {
+        nodes[i] = i == 0 || byte(in) % 2 == 0 ? a : any_node(in);
+      }
+      return mst_graph_concat(graph, nodes, (int8_t)byte(in) % 5, (int8_t)byte(in) % 4, node);
+    }
+    default: {
+      int64_t starts[MST_MAX_RANK];
+      int64_t ends[MST_MAX_RANK];
+      for (int i = 0; i < MST_MAX_RANK; i++) {
+        starts[i] = (int64_t)((uint64_t)any_dim(in) - 1);
+        ends[i] = (int64_t)((uint64_t)(starts[i] / 2) + (uint64_t)any_dim(in));
+      }
+      return mst_graph_slice(graph, a, starts, ends, any_rank(in), node);
+    }
+  }
+}
+
+static int32_t add_input(input *in, mst_graph *graph, int32_t *node) {
+  int64_t dims[MST_MAX_RANK];
+  any_dims(in, dims);
+  int32_t dtype = any_dtype(in);
+  return mst_graph_input(graph, dtype, dims, any_rank(in), node);
+}
+
 static void build_something(input *in) {
   mst_graph *graph = live.graphs[byte(in) % GRAPHS];
   int32_t node = -7;
   int32_t status = MST_OK;
-  switch (byte(in) % 6) {
-    case 0: {
-      int64_t dims[MST_MAX_RANK];
-      for (int i = 0; i < MST_MAX_RANK; i++) {
-        uint8_t choice = byte(in);
-        dims[i] = choice < 250 ? choice % 4 + 1 : (int64_t)number(in);
-      }
-      status = mst_graph_input(graph, byte(in) % 16 == 0 ? 2 : MST_F32, dims, byte(in) % 4, &node);
+  switch (byte(in) % 10) {
+    case 0:
+      status = add_input(in, graph, &node);
+      break;
+    case 1:
+      status = add_constant(in, graph, &node);
+      break;
+    case 2: {
+      int32_t a = any_node(in);
+      int32_t b = any_node(in);
+      status = mst_graph_matmul(graph, a, b, byte(in) % 5, &node);
       break;
     }
-    case 1:
-      status = mst_graph_matmul(graph, (int8_t)byte(in) % 16, (int8_t)byte(in) % 16, byte(in) % 3, &node);
-      break;
-    case 2:
-      status = mst_graph_add(graph, (int8_t)byte(in) % 16, (int8_t)byte(in) % 16, &node);
-      break;
     case 3:
-      status = mst_graph_relu(graph, (int8_t)byte(in) % 16, &node);
-      break;
     case 4:
-      status = mst_graph_output(graph, (int8_t)byte(in) % 16);
+      status = add_elementwise(in, graph, &node);
+      break;
+    case 5:
+      status = add_rows(in, graph, &node);
+      break;
+    case 6:
+    case 7:
+      status = add_rearranged(in, graph, &node);
+      break;
+    case 8:
+      status = mst_graph_output(graph, any_node(in));
       break;
     default: {
       int at = byte(in) % EXECUTABLES;
@@ -203,7 +340,7 @@ static void encode_something(input *in) {
   if (byte(in) % 8 != 0) {
     check_status(mst_commands_begin(live.queues[at], live.next_values[at])); /* often, one is open already */
   }
-  switch (byte(in) % 4) {
+  switch (byte(in) % 5) {
     case 0:
       check_status(mst_encode_fill(queue, value, any_buffer(in), number(in), number(in), byte(in)));
       break;
@@ -218,6 +355,15 @@ static void encode_something(input *in) {
       uint8_t back = byte(in);
       check_status(
           mst_encode_wait(queue, value, live.queues[other], live.next_values[other] - (back < 250) - back % 2u));
+      break;
+    }
+    case 3: {
+      mst_buffer *x = any_buffer(in);
+      mst_buffer *gamma = any_buffer(in);
+      mst_buffer *beta = any_buffer(in);
+      uint64_t rows = number(in);
+      uint64_t columns = number(in);
+      check_status(mst_encode_layer_norm(queue, value, x, gamma, beta, any_buffer(in), rows, columns, 1e-5f));
       break;
     }
     default: {

@@ -1,5 +1,6 @@
 package dev.metalstreams.conformance;
 
+import java.nio.file.Path;
 import java.util.Objects;
 import java.util.stream.Stream;
 
@@ -51,12 +52,14 @@ enum Drivers {
    * METALSTREAMS_LIBRARY} names, or else the packed one.
    */
   static Stream<Drivers> here() {
-    return Stream.of(values()).filter(each -> (each == METAL_SIMULATED) != library().isEmpty());
+    return Stream.of(values())
+        .filter(each -> (each == METAL_SIMULATED) == backend().equals("metal"));
   }
 
   /** The backend of the native library that this process tests. */
   static String backend() {
-    return library().isEmpty() ? "host" : "metal";
+    Path file = Path.of(library()).getFileName();
+    return file != null && file.toString().contains("-metal") ? "metal" : "host";
   }
 
   private static String library() {
