@@ -9,7 +9,8 @@
  * The shim is not asked to help. The hooks replace methods of the driver's classes, as they stand behind the queue at
  * hand (under the debug layer those are its wrappers):
  *   hold         every command buffer that is made on a held queue begins with a wait for an event of the hook's own
- *   fail         the n-th committed command buffer says that it failed, whatever it did
+ *   fail         the n-th command buffer to come says that it failed, whatever it did: first come those that were made on
+ *                held queues, then those that are committed from then on
  * The memory limit is a field of the device.
  * What is replaced once stays, and is inert while nothing is ordered. */
 #import <Metal/Metal.h>
@@ -77,7 +78,8 @@ static void replace(id object, SEL selector, IMP function) {
 typedef struct gate {
   id<MTLCommandQueue> metal;
   id<MTLSharedEvent> event;
-  uint64_t closed; /* command buffers wait for this value; open while it is signalled */
+  uint64_t closed;      /* command buffers wait for this value; open while it is signalled */
+  NSMutableArray *held; /* the command buffers that wait for it, oldest first */
   struct gate *next;
 } gate;
 
@@ -91,15 +93,24 @@ static gate *find_gate(id<MTLCommandQueue> metal) {
   return found;
 }
 
+static bool is_closed(const gate *gate) {
+  return gate != NULL && gate->event.signaledValue < gate->closed;
+}
+
 static id held_command_buffer(id self, SEL selector) {
   id<MTLCommandBuffer> (*function)(id, SEL) = (id<MTLCommandBuffer>(*)(id, SEL))original_of(self, selector);
   id<MTLCommandBuffer> buffer = function(self, selector);
   pthread_mutex_lock(&lock);
-  gate *held = find_gate(self);
-  if (held != NULL && held->event.signaledValue < held->closed) {
-    [buffer encodeWaitForEvent:held->event value:held->closed];
+  gate *held = find_gate(self); /* gates stay for good */
+  uint64_t closed = buffer != nil && is_closed(held) ? held->closed : 0;
+  if (closed > 0) {
+    [held->held addObject:buffer];
   }
   pthread_mutex_unlock(&lock);
+  if (closed > 0) {
+    /* Not under the lock: the buffer may ask itself for its status, which is a method of ours, too. */
+    [buffer encodeWaitForEvent:held->event value:closed];
+  }
   return buffer;
 }
 
@@ -115,10 +126,14 @@ int32_t mst_test_hold(mst_queue *queue) {
       held = calloc(1, sizeof(gate));
       held->metal = [queue->metal retain]; /* for good: another queue must not be taken for it */
       held->event = [queue->device->metal newSharedEvent];
+      held->held = [[NSMutableArray alloc] init];
       held->next = gates;
       gates = held;
     }
-    held->closed = held->event.signaledValue + 1;
+    if (!is_closed(held)) {
+      [held->held removeAllObjects];
+      held->closed = held->event.signaledValue + 1;
+    }
     pthread_mutex_unlock(&lock);
     return MST_OK;
   }
@@ -128,7 +143,7 @@ int32_t mst_test_release(mst_queue *queue) {
   @autoreleasepool {
     pthread_mutex_lock(&lock);
     gate *held = mst_is(queue, MST_TAG_QUEUE) ? find_gate(queue->metal) : NULL;
-    bool closed = held != NULL && held->event.signaledValue < held->closed;
+    bool closed = is_closed(held);
     if (closed) {
       held->event.signaledValue = held->closed;
     }
@@ -177,6 +192,18 @@ static NSError *failing_error(id self, SEL selector) {
   return is_failing(self) ? ordered_error : function(self, selector);
 }
 
+/* Lets the n-th command buffer of held queues fail; gives back how many of n are still to come. Lock held. */
+static uint32_t fail_held(uint32_t n) {
+  for (const gate *each = gates; each != NULL && n > 0; each = each->next) {
+    NSUInteger count = is_closed(each) ? each->held.count : 0;
+    if (n <= count) {
+      [failing addObject:[each->held objectAtIndex:n - 1]];
+    }
+    n -= n < count ? n : (uint32_t)count;
+  }
+  return n;
+}
+
 int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
   @autoreleasepool {
     if (function == NULL || strcmp(function, "execute") != 0) {
@@ -200,7 +227,7 @@ int32_t mst_test_fail(const char *function, uint32_t n, int32_t status) {
     }
     [ordered_error release];
     ordered_error = [[NSError alloc] initWithDomain:MTLCommandBufferErrorDomain code:code userInfo:nil];
-    commits_to_failure = status == MST_OK ? 0 : n;
+    commits_to_failure = status == MST_OK ? 0 : fail_held(n);
     pthread_mutex_unlock(&lock);
     return MST_OK;
   }
