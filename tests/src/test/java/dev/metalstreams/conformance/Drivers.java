@@ -24,7 +24,7 @@ enum Drivers {
   HOST {
     @Override
     Subject subject() {
-      return NativeSubject.host(2, "auto", 0);
+      return NativeSubject.host(library(), 2, "auto", 0);
     }
   },
   /**
@@ -34,7 +34,7 @@ enum Drivers {
   HOST_SINGLE_BUILTIN {
     @Override
     Subject subject() {
-      return NativeSubject.host(1, "builtin", 42);
+      return NativeSubject.host(library(), 1, "builtin", 42);
     }
   },
   /** The Metal shim on the simulated Metal, in the library that the environment names. */

@@ -25,14 +25,15 @@ final class NativeSubject implements Subject {
   }
 
   /**
-   * The packed host shim.
+   * The host shim.
    *
+   * @param library a library of its own; "" for the packed one
    * @param workers executing threads
    * @param math what computes matrix products
    * @param seed draws which queue goes next; 0 for the oldest command buffer
    */
-  static NativeSubject host(int workers, String math, long seed) {
-    return new NativeSubject(new DriverOptions("host", "", workers, math), seed);
+  static NativeSubject host(String library, int workers, String math, long seed) {
+    return new NativeSubject(new DriverOptions("host", library, workers, math), seed);
   }
 
   /** The Metal shim in a library of its own. */

@@ -17,6 +17,7 @@ import dev.metalstreams.script.Erf;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.function.DoubleUnaryOperator;
@@ -26,6 +27,7 @@ import org.assertj.core.api.Assertions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments.ArgumentSet;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Every operation of a graph, alone and in the combinations that a compiler may want to merge. */
@@ -101,6 +103,41 @@ class OperationConformanceTest extends DriverConformance {
         argumentSet("tanh", UnaryOperation.TANH, -1f, 1f),
         argumentSet("gelu", UnaryOperation.GELU, 0f, INF),
         argumentSet("gelu tanh", UnaryOperation.GELU_TANH, 0f, INF));
+  }
+
+  /** Some GPUs sum no more than 32768 products. */
+  @ParameterizedTest
+  @CsvSource({"false, false", "false, true", "true, false", "true, true"})
+  void productsOfLongRowsAreWhole(boolean transposeA, boolean transposeB) {
+    long inner = 40_000;
+    Nodes g = new Nodes();
+    int a = transposeA ? g.input(inner, 2) : g.input(2, inner);
+    int b = transposeB ? g.input(3, inner) : g.input(inner, 3);
+    GraphSpec graph = g.output(g.matmul(a, transposeA, b, transposeB)).spec();
+    float[] left = new float[80_000];
+    float[] right = new float[120_000];
+    Arrays.fill(left, 1);
+    Arrays.fill(right, 2);
+    float all = 2 * inner;
+    assertThat(rig.run(graph, 6, left, right)).containsExactly(all, all, all, all, all, all);
+  }
+
+  /** Some GPUs count the matrices of a batch with 16 bits. */
+  @Test
+  void everyMatrixOfALargeBatchIsMultiplied() {
+    int batch = 70_000;
+    Nodes g = new Nodes();
+    GraphSpec graph = g.output(g.matmul(g.input(batch, 1, 1), g.input(batch, 1, 1))).spec();
+    float[] left = new float[batch];
+    float[] right = new float[batch];
+    for (int i = 0; i < batch; i++) {
+      left[i] = i;
+      right[i] = 2;
+    }
+    float[] results = rig.run(graph, batch, left, right);
+    for (int i = 0; i < batch; i++) {
+      assertThat(results[i]).as("matrix %s", i).isEqualTo(2f * i);
+    }
   }
 
   @Test
