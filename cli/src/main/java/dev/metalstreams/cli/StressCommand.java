@@ -56,6 +56,8 @@ final class StressCommand implements Command {
           "order");
   private static final Parameter<Boolean> CHURN =
       Parameter.flag("churn", "give each job a new thread");
+  private static final Parameter<Boolean> FAULTS =
+      Parameter.flag("faults", "make calls and command buffers fail at random");
   private static final Parameter<Boolean> VIRTUAL =
       Parameter.flag("virtual", "use virtual threads");
 
@@ -97,7 +99,10 @@ final class StressCommand implements Command {
     be accounted for. With --hazards detect a race between two streams, or a stream and the CPU, is an error.
 
     With --exhaustion each job runs on a leased stream. A job that is refused one, which fail and timeout may do, counts
-    as refused and not as an error.\
+    as refused and not as an error.
+
+    With --faults calls of the driver are refused and command buffers fail, at random. A job that sees such a failure
+    is tried again until it succeeds. The account says how many failed, who saw them, and that nothing was lost.\
     """;
   }
 
@@ -114,6 +119,7 @@ final class StressCommand implements Command {
         TIMEOUT,
         HAZARDS,
         CHURN,
+        FAULTS,
         VIRTUAL);
   }
 
@@ -134,6 +140,7 @@ final class StressCommand implements Command {
                   .find(HAZARDS)
                   .map(text -> HazardMode.valueOf(text.toUpperCase(Locale.ROOT)))
                   .ifPresent(builder::hazards);
+              plan.faults().ifPresent(builder::driver);
             });
     StressReport report;
     try {
@@ -207,6 +214,7 @@ final class StressCommand implements Command {
         values.has(CHURN),
         values.has(VIRTUAL),
         policy.map(p -> new StressPlan.Leasing(p, values.get(TIMEOUT))),
+        values.has(FAULTS) ? Optional.of(new Faults(invocation.seed())) : Optional.empty(),
         invocation.seed(),
         patience);
   }

@@ -14,6 +14,7 @@ import java.util.concurrent.ThreadFactory;
  * @param churn whether each job gets a new thread
  * @param virtualThreads whether the threads are virtual
  * @param lease how each job takes a lease; without it, a job runs on its thread's own stream
+ * @param faults makes things fail on purpose
  * @param seed what random choices start from
  * @param patience how long nothing may get on before that is an error
  */
@@ -24,6 +25,7 @@ record StressPlan(
     boolean churn,
     boolean virtualThreads,
     Optional<Leasing> lease,
+    Optional<Faults> faults,
     long seed,
     Duration patience) {
 

@@ -7,6 +7,7 @@ import dev.metalstreams.driver.DeviceInfo;
 import java.io.PrintStream;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import org.HdrHistogram.Histogram;
 
 /**
@@ -25,6 +26,8 @@ import org.HdrHistogram.Histogram;
  * @param memory of the device
  * @param hazards of the device's race detector
  * @param kinds how many jobs were of which kind
+ * @param faults what failed on purpose, if anything was to
+ * @param retried attempts at a job that saw such a failure
  * @param synchronizes device-wide synchronizes under load
  * @param abandoned whether threads hang that had to be left behind
  */
@@ -42,6 +45,8 @@ record StressReport(
     MemoryStats memory,
     HazardStats hazards,
     Map<JobKind, Long> kinds,
+    Optional<Faults.Account> faults,
+    long retried,
     long synchronizes,
     boolean abandoned) {
 
@@ -63,6 +68,8 @@ record StressReport(
         later,
         hazards,
         kinds,
+        faults,
+        retried,
         synchronizes,
         abandoned);
   }
@@ -86,45 +93,62 @@ record StressReport(
     Json mixed = new Json();
     kinds.forEach((kind, count) -> mixed.put(kind.field(), count));
     mixed.put("device_synchronizes", synchronizes);
+    Json json =
+        new Json()
+            .put("ok", ok())
+            .put("workload", workload)
+            .put("backend", device.backend())
+            .put("operations", operations)
+            .put("mismatches", findings.mismatches())
+            .put("errors", findings.errors())
+            .put("refused", refused)
+            .put("ops_per_second", operations / seconds)
+            .put("threads", plan.threads())
+            .put("streams_used", streamsUsed)
+            .put("seconds", seconds)
+            .put(
+                "latency_us",
+                new Json()
+                    .put("p50", latencyMicros(50))
+                    .put("p90", latencyMicros(90))
+                    .put("p99", latencyMicros(99))
+                    .put("max", latencies.getMaxValue() / NANOS_PER_MICRO))
+            .put(
+                "memory",
+                new Json()
+                    .put("allocated", memory.allocated())
+                    .put("active", memory.active())
+                    .put("reserved", memory.reserved())
+                    .put("peak", memory.peak()))
+            .put(
+                "hazards",
+                new Json()
+                    .put("mode", hazards.mode().name().toLowerCase(Locale.ROOT))
+                    .put("operations", hazards.operations())
+                    .put("races", hazards.races())
+                    .put("waits", hazards.waits()))
+            .put("mixed", mixed)
+            .put("churn", plan.churn())
+            .put("virtual", plan.virtualThreads())
+            .put("seed", plan.seed())
+            .put("interrupted", interrupted)
+            .put("findings", findings.told());
+    faults.ifPresent(account -> json.put("faults", json(account)));
+    return json;
+  }
+
+  private Json json(Faults.Account account) {
+    Json refusals = new Json();
+    account.refusals().forEach(refusals::put);
     return new Json()
-        .put("ok", ok())
-        .put("workload", workload)
-        .put("backend", device.backend())
-        .put("operations", operations)
-        .put("mismatches", findings.mismatches())
-        .put("errors", findings.errors())
-        .put("refused", refused)
-        .put("ops_per_second", operations / seconds)
-        .put("threads", plan.threads())
-        .put("streams_used", streamsUsed)
-        .put("seconds", seconds)
-        .put(
-            "latency_us",
-            new Json()
-                .put("p50", latencyMicros(50))
-                .put("p90", latencyMicros(90))
-                .put("p99", latencyMicros(99))
-                .put("max", latencies.getMaxValue() / NANOS_PER_MICRO))
-        .put(
-            "memory",
-            new Json()
-                .put("allocated", memory.allocated())
-                .put("active", memory.active())
-                .put("reserved", memory.reserved())
-                .put("peak", memory.peak()))
-        .put(
-            "hazards",
-            new Json()
-                .put("mode", hazards.mode().name().toLowerCase(Locale.ROOT))
-                .put("operations", hazards.operations())
-                .put("races", hazards.races())
-                .put("waits", hazards.waits()))
-        .put("mixed", mixed)
-        .put("churn", plan.churn())
-        .put("virtual", plan.virtualThreads())
-        .put("seed", plan.seed())
-        .put("interrupted", interrupted)
-        .put("findings", findings.told());
+        .put("injected", account.injected())
+        .put("refused_calls", account.refused())
+        .put("refused", refusals)
+        .put("failed_command_buffers", account.commandBuffers())
+        .put("seen_by_jobs", account.seenByJobs())
+        .put("seen_by_synchronizes", account.seenBySynchronizes())
+        .put("absorbed", account.absorbed())
+        .put("attempts_repeated", retried);
   }
 
   void print(PrintStream out) {
@@ -201,6 +225,25 @@ record StressReport(
               + Figures.count(hazards.waits())
               + " waits added");
     }
+    faults.ifPresent(
+        account ->
+            table
+                .row(
+                    "injected",
+                    Figures.count(account.refused())
+                        + " refused calls, "
+                        + Figures.count(account.commandBuffers())
+                        + " failed command buffers")
+                .row(
+                    "of these",
+                    Figures.count(account.seenByJobs())
+                        + " seen by jobs, "
+                        + Figures.count(account.seenBySynchronizes())
+                        + " by device synchronizes, "
+                        + Figures.count(account.absorbed())
+                        + " made up for; "
+                        + Figures.count(retried)
+                        + " attempts repeated"));
     StringBuilder mixed = new StringBuilder();
     kinds.forEach(
         (kind, count) ->

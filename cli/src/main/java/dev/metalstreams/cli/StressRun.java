@@ -11,6 +11,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.HdrHistogram.Histogram;
 import org.jspecify.annotations.Nullable;
 
@@ -36,6 +38,9 @@ final class StressRun {
 
   /** Which worker has an exclusive lease of the stream of that index. */
   private final AtomicReferenceArray<@Nullable StressWorker> leaseholders;
+
+  /** Held for reading by jobs, and for writing by who resets a stream that others may use. */
+  private final ReadWriteLock recovery = new ReentrantReadWriteLock();
 
   private volatile boolean over;
   private volatile long deadline;
@@ -64,6 +69,7 @@ final class StressRun {
     Progress progress = new Progress(output);
     long begin = System.nanoTime();
     deadline = begin + plan.duration().map(duration -> duration.toNanos()).orElse(0L);
+    plan.faults().ifPresent(faults -> faults.arm(true));
     synchronizer.start();
     boolean ended;
     try {
@@ -81,6 +87,7 @@ final class StressRun {
     } catch (InterruptedException e) {
       throw new IllegalStateException("interrupted", e);
     }
+    plan.faults().ifPresent(faults -> faults.arm(false));
     progress.clear();
     double seconds = (System.nanoTime() - begin) / 1e9;
     if (ended) {
@@ -135,14 +142,18 @@ final class StressRun {
         }
         synchronizes++;
       } catch (RuntimeException | Error e) {
-        failed++;
-        findings.error("device-wide synchronize under load", e);
+        if (plan.faults().filter(faults -> faults.explainsSynchronize(e)).isEmpty()) {
+          failed++;
+          findings.error("device-wide synchronize under load", e);
+        }
       }
       LockSupport.parkNanos(SYNCHRONIZE_PAUSE_NANOS);
     }
   }
 
   private void settle(long heldBefore) {
+    plan.faults()
+        .ifPresent(faults -> workers.forEach(worker -> worker.everUsed().forEach(faults::recover)));
     try {
       device.synchronize(plan.patience());
     } catch (RuntimeException | Error e) {
@@ -161,6 +172,7 @@ final class StressRun {
     long operations = 0;
     long refused = 0;
     long failed = 0;
+    long retried = 0;
     BitSet streams = new BitSet();
     Map<JobKind, Long> kinds = new EnumMap<>(JobKind.class);
     Histogram latencies = StressWorker.newHistogram();
@@ -169,6 +181,7 @@ final class StressRun {
         operations += worker.operations();
         refused += worker.refused();
         failed += worker.failed();
+        retried += worker.retried();
         streams.or(worker.streams());
         latencies.add(worker.latencies());
         for (JobKind kind : JobKind.values()) {
@@ -196,6 +209,8 @@ final class StressRun {
         memory,
         hazards,
         kinds,
+        plan.faults().map(Faults::account),
+        retried,
         ended ? synchronizes : 0,
         !ended);
   }
@@ -227,6 +242,10 @@ final class StressRun {
 
   StressPlan plan() {
     return plan;
+  }
+
+  ReadWriteLock recovery() {
+    return recovery;
   }
 
   Findings findings() {

@@ -15,8 +15,10 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.EnumMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.TimeUnit;
@@ -37,6 +39,7 @@ final class StressWorker implements Runnable {
    */
   private static final long MOST_FAILURES = 100;
 
+  private static final int MOST_ATTEMPTS = 1000;
   private static final long POLL_NANOS = 20_000;
   private static final long BACK_OFF_NANOS = 100_000;
   private static final int MOST_FILL_BYTES = 1 << 16;
@@ -54,12 +57,15 @@ final class StressWorker implements Runnable {
   private final float[] pattern;
   private final Histogram latencies = newHistogram();
   private final BitSet streams = new BitSet();
+  private final Set<DeviceStream> used = new LinkedHashSet<>();
+  private final Set<DeviceStream> everUsed = new LinkedHashSet<>();
   private final Map<JobKind, Long> kinds = new EnumMap<>(JobKind.class);
   private int dealt;
   private long jobs;
   private long operations;
   private long refused;
   private long failed;
+  private long retried;
   private volatile long ended;
   private volatile @Nullable DeviceEvent lastEvent;
 
@@ -113,15 +119,54 @@ final class StressWorker implements Runnable {
 
   private void job() {
     try {
-      if (plan.lease().isPresent()) {
-        leasedJob(plan.lease().get());
+      if (plan.faults().isPresent()) {
+        jobAgainAndAgain(plan.faults().get());
       } else {
-        perform(device.streams().current());
+        jobOnce();
       }
     } catch (Throwable t) {
       failed++;
       findings.error(where(), t);
     }
+  }
+
+  private void jobOnce() {
+    if (plan.lease().isPresent()) {
+      leasedJob(plan.lease().get());
+    } else {
+      perform(device.streams().current());
+    }
+  }
+
+  /**
+   * Until no failure is in the way. Nobody is in a job while a stream is reset: whoever shared it
+   * would go on with what the failure has spoilt.
+   */
+  private void jobAgainAndAgain(Faults faults) {
+    for (int attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+      used.clear();
+      run.recovery().readLock().lock();
+      try {
+        jobOnce();
+        everUsed.addAll(used);
+        return;
+      } catch (Throwable t) {
+        if (!faults.explains(t)) {
+          throw t;
+        }
+        retried++;
+      } finally {
+        run.recovery().readLock().unlock();
+      }
+      everUsed.addAll(used);
+      run.recovery().writeLock().lock();
+      try {
+        used.forEach(faults::recover);
+      } finally {
+        run.recovery().writeLock().unlock();
+      }
+    }
+    throw new IllegalStateException("no success in " + MOST_ATTEMPTS + " attempts");
   }
 
   private void leasedJob(StressPlan.Leasing leasing) {
@@ -161,8 +206,10 @@ final class StressWorker implements Runnable {
   /** One job: the workload once, in one of the ways, and the comparison. */
   private void perform(DeviceStream stream) {
     streams.set(stream.index());
+    used.add(stream);
     JobKind kind = nextKind();
     DeviceStream consumer = kind == JobKind.HAND_OVER ? consumerFor(stream) : stream;
+    used.add(consumer);
     if (kind == JobKind.HAND_OVER && consumer.index() == stream.index()) {
       kind = JobKind.PLAIN; // There is nobody to hand over to.
     }
@@ -375,6 +422,16 @@ final class StressWorker implements Runnable {
   /** Jobs that threw. */
   long failed() {
     return failed;
+  }
+
+  /** The streams that jobs encoded on, where something is made to fail. */
+  Set<DeviceStream> everUsed() {
+    return everUsed;
+  }
+
+  /** Attempts that saw a failure made on purpose. */
+  long retried() {
+    return retried;
   }
 
   /** Indices of the streams on which its jobs ran. */

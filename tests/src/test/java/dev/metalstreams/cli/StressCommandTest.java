@@ -3,6 +3,7 @@ package dev.metalstreams.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.metalstreams.DeviceStream;
+import dev.metalstreams.MetalStreamsException;
 import dev.metalstreams.StreamPool;
 import dev.metalstreams.StreamRaceException;
 import dev.metalstreams.Tensor;
@@ -146,6 +147,84 @@ class StressCommandTest {
     assertThat(run.out())
         .contains(
             "ok", "10 compared, 0 mismatches, 0 errors", "2, on 2 streams", "p99", "hand overs");
+  }
+
+  // ---- faults
+
+  @ParameterizedTest
+  @CsvSource({
+    "--threads 8 --iterations 60,                                         480",
+    "--threads 8 --iterations 30 --virtual --churn,                       240",
+    "--threads 40 --iterations 10 --pool-size 4,                          400",
+    "--threads 8 --iterations 30 --pool-size 4 --exhaustion wait,         240",
+    "--threads 4 --iterations 20 --workload transformer,                  80",
+  })
+  void everyFaultIsAccountedFor(String options, int operations) {
+    CommandRun run = stress("--faults --seed 7 " + options);
+    assertThat(run.json())
+        .containsEntry("ok", true)
+        .containsEntry("operations", (double) operations)
+        .containsEntry("mismatches", 0.0)
+        .containsEntry("errors", 0.0)
+        .containsEntry("memory.allocated", 0.0);
+    assertThat(run.status()).isZero();
+    double injected = run.number("faults.injected");
+    assertThat(injected).isPositive();
+    assertThat(run.number("faults.refused_calls") + run.number("faults.failed_command_buffers"))
+        .isEqualTo(injected);
+    assertThat(
+            run.number("faults.seen_by_jobs")
+                + run.number("faults.seen_by_synchronizes")
+                + run.number("faults.absorbed"))
+        .isEqualTo(injected);
+    assertThat(run.number("faults.attempts_repeated")).isPositive();
+  }
+
+  @Test
+  void aFailureThatWasNotMadeOnPurposeIsAnErrorAllTheSame() {
+    CommandRun run =
+        planted(
+            workload ->
+                new Wrapped(workload) {
+                  @Override
+                  public Tensor run(DeviceStream stream, List<Tensor> inputs) {
+                    throw new IllegalStateException("planted");
+                  }
+                },
+            PATIENCE,
+            "--iterations 2 --faults");
+    assertThat(run.status()).isEqualTo(1);
+    assertThat(run.err()).contains("planted");
+    assertThat(run.number("errors")).isGreaterThanOrEqualTo(4);
+  }
+
+  /** A stream that is reset although its failure is not over lets wrong results through. */
+  @Test
+  void aResultOfFailedWorkIsFound() {
+    CommandRun run =
+        planted(
+            workload ->
+                new Wrapped(workload) {
+                  @Override
+                  public Tensor run(DeviceStream stream, List<Tensor> inputs) {
+                    Tensor result = workload.run(stream, inputs);
+                    try {
+                      stream.synchronize();
+                      return result;
+                    } catch (MetalStreamsException e) {
+                      result.close();
+                      if (stream.failure().isPresent()) {
+                        stream.reset();
+                      }
+                      // Memory that only the failed work was to write, taken for its result.
+                      return stream.device().tensor(new float[320], 32, 10);
+                    }
+                  }
+                },
+            PATIENCE,
+            "--iterations 200 --faults --seed 3");
+    assertThat(run.status()).isEqualTo(1);
+    assertThat(run.number("mismatches")).isPositive();
   }
 
   // ---- planted trouble
