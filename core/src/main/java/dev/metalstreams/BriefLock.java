@@ -49,7 +49,7 @@ final class BriefLock {
     }
   }
 
-  private boolean free() {
+  boolean free() {
     return !(boolean) HELD.getOpaque(this);
   }
 

@@ -10,13 +10,14 @@ import java.util.Arrays;
  * used by the stream that owns it alone: that value is one field, and it stays with the block when
  * the block is recycled, so that the next tenant's CPU access waits for the last tenant's work.
  * Uses by other streams are kept in a small array behind a lock; a block is not recycled before
- * they have passed.
+ * they have passed. Owner and value change together under that lock when the block moves to another
+ * stream, and who has no part in the block reads them under it.
  *
  * <p>Whether memory is free is a question at the time of the <em>close</em>. A stream that was
  * {@linkplain #record recorded} counts with all work queued on it then, seen by this library or
  * not.
  */
-final class Uses {
+class Uses {
   private static final DeviceStream[] NO_STREAMS = {};
   private static final long[] NO_VALUES = {};
   private static final boolean[] NO_MARKS = {};
@@ -47,22 +48,22 @@ final class Uses {
     this.owner = owner;
   }
 
-  DeviceStream owner() {
+  final DeviceStream owner() {
     return owner;
   }
 
   /** A new tenant gets the block. Before its buffer is made, whose final fields publish this. */
-  void begin() {
+  final void begin() {
     inherited = ownerValue;
   }
 
   /** Up to which value of the owner the work of tenants before this one goes. */
-  long inherited() {
+  final long inherited() {
     return inherited;
   }
 
   /** Work at {@code value} of {@code stream}, whose lock the caller holds, touches the memory. */
-  void add(DeviceStream stream, long value) {
+  final void add(DeviceStream stream, long value) {
     if (stream == owner) {
       ownerValue = value;
     } else {
@@ -81,7 +82,7 @@ final class Uses {
   }
 
   /** All work queued on this stream up to the close may touch the memory. */
-  void record(DeviceStream stream) {
+  final void record(DeviceStream stream) {
     lock.lock();
     try {
       if (stream == owner) {
@@ -100,7 +101,7 @@ final class Uses {
    * The close: recorded streams count with what is queued on them now. If all others have passed,
    * the block is the owner's alone from here on.
    */
-  void close() {
+  final void close() {
     if (shared) {
       fence();
     }
@@ -145,7 +146,7 @@ final class Uses {
   }
 
   /** Whether the uses by other streams than the owner are done. Never blocks, makes no downcall. */
-  boolean othersPassed() {
+  final boolean othersPassed() {
     return !shared || sharedPassed();
   }
 
@@ -168,17 +169,17 @@ final class Uses {
   }
 
   /** Whether the owner's uses are done. Never blocks, makes no downcall. */
-  boolean ownerPassed() {
+  final boolean ownerPassed() {
     return owner.timeline().completed() >= ownerValue;
   }
 
   /** Whether all of it is done. Never blocks, makes no downcall. */
-  boolean passed() {
+  final boolean passed() {
     return ownerPassed() && othersPassed();
   }
 
   /** The uses by other streams have passed: the block is the owner's alone again. */
-  void forgetOthers() {
+  final void forgetOthers() {
     if (shared) {
       forget();
     }
@@ -205,18 +206,27 @@ final class Uses {
    * stream, whose work from {@code value} on comes after that of the old owner.
    */
   void moveTo(DeviceStream stream, long value) {
-    ownerValue = 0; // so that nobody takes the one's value for the other's: see awaitOwner
+    lock.lock();
+    try {
+      setOwner(stream, value);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Under the lock, so that nobody takes the one's value for the other's: see awaitOwner. */
+  final void setOwner(DeviceStream stream, long value) {
     owner = stream;
     ownerValue = value;
   }
 
   /** The last value of the owner that uses the memory. */
-  long ownerValue() {
+  final long ownerValue() {
     return ownerValue;
   }
 
   /** How many streams have work left on the memory. */
-  int outstanding() {
+  final int outstanding() {
     lock.lock();
     try {
       int outstanding = ownerPassed() ? 0 : 1;
@@ -230,7 +240,7 @@ final class Uses {
   }
 
   /** Submits and waits for all of it, whether it succeeds or not. Holds no lock while it waits. */
-  void awaitReached() {
+  final void awaitReached() {
     awaitOwner();
     if (shared) {
       Others uses = others();
@@ -242,18 +252,23 @@ final class Uses {
 
   /** The block may be on its way to another owner, if the caller has no part in it. */
   private void awaitOwner() {
-    DeviceStream stream = owner;
-    long value = ownerValue;
-    if (stream == owner) {
-      stream.awaitReached(value, -1);
+    DeviceStream stream;
+    long value;
+    lock.lock();
+    try {
+      stream = owner;
+      value = ownerValue;
+    } finally {
+      lock.unlock();
     }
+    stream.awaitReached(value, -1);
   }
 
   /**
    * Submits and waits for all of it; throws the failure of work that failed, unless it was an
    * earlier tenant's. Holds no lock while it waits.
    */
-  void await() {
+  final void await() {
     awaitReached();
     if (ownerValue > inherited) {
       owner.timeline().throwIfFailed(ownerValue);

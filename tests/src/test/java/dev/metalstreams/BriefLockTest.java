@@ -1,0 +1,199 @@
+package dev.metalstreams;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.metalstreams.script.Script;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Named;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * One holder at a time, also when holders lose their processor; and it is given back in any case.
+ */
+@Timeout(60)
+class BriefLockTest {
+  private static final int THREADS = 4;
+  private static final int ROUNDS = 500;
+
+  /** What is done with a lock. */
+  private interface Lock {
+    void lock();
+
+    void unlock();
+  }
+
+  private static Lock shipped() {
+    BriefLock lock = new BriefLock();
+    return new Lock() {
+      @Override
+      public void lock() {
+        lock.lock();
+      }
+
+      @Override
+      public void unlock() {
+        lock.unlock();
+      }
+    };
+  }
+
+  /** Looks whether it is free and takes it, in two steps. */
+  private static final class LooksThenTakes implements Lock {
+    private volatile boolean held;
+
+    @Override
+    @SuppressWarnings("ThreadPriorityCheck")
+    public void lock() {
+      while (held) {
+        Thread.yield();
+      }
+      Thread.yield();
+      held = true;
+    }
+
+    @Override
+    public void unlock() {
+      held = false;
+    }
+  }
+
+  /** Two plain fields that only a holder touches. */
+  private static final class Counted {
+    private long first;
+    private long second;
+
+    /** Every holder may lose its processor half way. */
+    @SuppressWarnings("ThreadPriorityCheck")
+    void add() {
+      long before = first;
+      Thread.yield();
+      first = before + 1;
+      second++;
+    }
+  }
+
+  /** How many of the threads' additions are lost. */
+  private static long lost(Lock lock) throws InterruptedException {
+    Counted counted = new Counted();
+    List<Thread> threads = new ArrayList<>();
+    for (int i = 0; i < THREADS; i++) {
+      threads.add(
+          Thread.ofPlatform()
+              .start(
+                  () -> {
+                    for (int round = 0; round < ROUNDS; round++) {
+                      lock.lock();
+                      try {
+                        counted.add();
+                      } finally {
+                        lock.unlock();
+                      }
+                    }
+                  }));
+    }
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    return 2L * THREADS * ROUNDS - counted.first - counted.second;
+  }
+
+  @Test
+  void nothingIsLost() throws InterruptedException {
+    assertThat(lost(shipped())).isZero();
+  }
+
+  /** The twin runs until it is seen. */
+  @Test
+  void aLockThatLooksThenTakesIsCaught() throws InterruptedException {
+    long lost = 0;
+    while (lost == 0) {
+      lost = lost(new LooksThenTakes());
+    }
+    assertThat(lost).isPositive();
+  }
+
+  // ---- what is called under the lock throws
+
+  /** An allocator whose rules throw once they are to. */
+  private static final class Throwing extends Allocator {
+    private boolean throwing;
+
+    Throwing(Device device) {
+      super(device);
+    }
+
+    private void fail() {
+      if (throwing) {
+        throw new IllegalStateException("planted");
+      }
+    }
+
+    @Override
+    boolean reusable(Uses uses) {
+      fail();
+      return super.reusable(uses);
+    }
+
+    @Override
+    boolean unused(Uses uses) {
+      fail();
+      return super.unused(uses);
+    }
+  }
+
+  /** A cache with a block in use and a free one. */
+  private record Held(StreamCache cache, Block inUse, Block free) {}
+
+  private static Stream<Named<Consumer<Held>>> calls() {
+    return Stream.of(
+        call("take", held -> held.cache.take(held.free.sizeClass, 1, true)),
+        call("close", held -> held.cache.close(held.inUse, true)),
+        call("outstanding", held -> held.cache.outstanding()),
+        call("idle", held -> held.cache.idle(new ArrayList<>())),
+        call("takeOut", held -> held.cache.takeOut(held.free)),
+        call(
+            "steal",
+            held ->
+                held.cache.steal(
+                    held.free.sizeClass,
+                    each -> {
+                      throw new IllegalStateException("planted");
+                    })),
+        call("adopt a block that is in use", held -> held.cache.adopt(held.inUse, 1)),
+        call("put back a block that is in use", held -> held.cache.putBack(held.inUse)));
+  }
+
+  private static Named<Consumer<Held>> call(String name, Consumer<Held> call) {
+    return Named.of(name, call);
+  }
+
+  @ParameterizedTest
+  @MethodSource("calls")
+  void itIsGivenBackWhenWhatIsCalledThrows(Consumer<Held> call) {
+    try (Device device = Device.builder().driver(Script.automatic().provider()).open()) {
+      DeviceStream stream = device.streams().stream(1);
+      Throwing allocator = new Throwing(device);
+      StreamCache cache = allocator.cache(stream);
+      BriefLock lock = allocator.ledger().pages.getLast().lock;
+      Held held = new Held(cache, block(1, stream), block(2, stream));
+      cache.adopt(held.inUse, 1);
+      cache.adopt(held.free, 1);
+      cache.close(held.free, true);
+      allocator.throwing = true;
+      assertThatThrownBy(() -> call.accept(held)).isInstanceOf(IllegalStateException.class);
+      assertThat(lock.free()).isTrue();
+    }
+  }
+
+  private static Block block(long id, DeviceStream stream) {
+    int sizeClass = SizeClasses.of(1);
+    return new Block(id, id, SizeClasses.size(sizeClass), sizeClass, stream);
+  }
+}
