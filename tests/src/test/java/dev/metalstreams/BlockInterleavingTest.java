@@ -58,8 +58,13 @@ class BlockInterleavingTest {
 
           @Override
           Timeline timeline(
-              Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-            return new Watched(driver, queue, name, streamIndex, watchdogNanos);
+              Driver driver,
+              long queue,
+              String name,
+              int streamIndex,
+              long watchdogNanos,
+              Polling polling) {
+            return new Watched(driver, queue, name, streamIndex, watchdogNanos, polling);
           }
         };
     device =
@@ -347,8 +352,14 @@ class BlockInterleavingTest {
   private static final class Watched extends Timeline {
     private final int index;
 
-    Watched(Driver driver, long queue, String name, int streamIndex, long watchdogNanos) {
-      super(driver, queue, name, streamIndex, watchdogNanos);
+    Watched(
+        Driver driver,
+        long queue,
+        String name,
+        int streamIndex,
+        long watchdogNanos,
+        Polling polling) {
+      super(driver, queue, name, streamIndex, watchdogNanos, polling);
       this.index = streamIndex;
     }
 
