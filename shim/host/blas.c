@@ -21,6 +21,7 @@ enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
 static void use_builtin(mst_blas *blas) {
   blas->library = NULL;
   blas->sgemm = NULL;
+  blas->builtin_rows = 0;
   snprintf(blas->name, sizeof(blas->name), "built-in C kernel (%s)", mst_sgemm_variant());
 }
 
@@ -87,7 +88,13 @@ int32_t mst_blas_open(mst_blas *blas, const char *path) {
   find(library, "openblas_get_config", &get_config, sizeof(get_config));
   if (set_num_threads != NULL) {
     set_num_threads(1);
-    snprintf(blas->name, sizeof(blas->name), "%s, 1 thread per call", get_config != NULL ? get_config() : "OpenBLAS");
+    blas->builtin_rows = mst_sgemm_rows_ahead();
+    int length = snprintf(blas->name, sizeof(blas->name), "%s, 1 thread per call",
+                          get_config != NULL ? get_config() : "OpenBLAS");
+    if (blas->builtin_rows > 0 && length > 0 && (size_t)length < sizeof(blas->name)) {
+      snprintf(blas->name + length, sizeof(blas->name) - (size_t)length, "; small products: built-in (%s)",
+               mst_sgemm_variant());
+    }
   } else {
     const char *slash = strrchr(path, '/');
     snprintf(blas->name, sizeof(blas->name), "%s", slash != NULL ? slash + 1 : path);
@@ -100,17 +107,29 @@ void mst_blas_close(mst_blas *blas) {
   blas->library = NULL;
 }
 
-bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b, float *c) {
+/* Whether the built-in kernel is the faster one, as it was measured beside OpenBLAS 0.3.31 with AVX-512 and AVX2. A larger
+ * transposed b has to be packed anew for each product, and large products are what OpenBLAS is made for. */
+static bool is_builtin(const mst_blas *blas, const mst_product *product) {
+  const int64_t large = 256 * 256 * 256;
+  const int64_t large_transposed = 64 * 64;
+  return blas->builtin_rows > 0 && product->m >= blas->builtin_rows && !product->transpose_a &&
+         product->n <= large / product->k && product->n * product->k <= large / product->m &&
+         (!product->transpose_b || product->n * product->k <= large_transposed);
+}
+
+bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b,
+                       const float *row, float *c) {
   bool fits = product->m <= INT_MAX && product->n <= INT_MAX && product->k <= INT_MAX && product->a_stride <= INT_MAX &&
               product->b_stride <= INT_MAX && product->c_stride <= INT_MAX;
-  if (blas->sgemm == NULL || !fits) {
-    return mst_sgemm(product, a, b, c);
+  if (blas->sgemm == NULL || !fits || is_builtin(blas, product)) {
+    return mst_sgemm(product, a, b, row, c);
   }
-  int m = (int)product->m;
-  int n = (int)product->n;
-  int k = (int)product->k;
+  for (int64_t i = 0; row != NULL && i < product->m; i++) {
+    memcpy(c + i * product->c_stride, row, (size_t)product->n * sizeof(float));
+  }
   blas->sgemm(ROW_MAJOR, product->transpose_a ? TRANSPOSE : NO_TRANSPOSE,
-              product->transpose_b ? TRANSPOSE : NO_TRANSPOSE, m, n, k, 1.0f, a, (int)product->a_stride, b,
-              (int)product->b_stride, product->accumulate ? 1.0f : 0.0f, c, (int)product->c_stride);
+              product->transpose_b ? TRANSPOSE : NO_TRANSPOSE, (int)product->m, (int)product->n, (int)product->k, 1.0f,
+              a, (int)product->a_stride, b, (int)product->b_stride, row != NULL ? 1.0f : 0.0f, c,
+              (int)product->c_stride);
   return true;
 }

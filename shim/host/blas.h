@@ -9,8 +9,7 @@
 #include <stdint.h>
 
 /* One product of row-major matrices: c [m, n] = a [m, k] b [k, n]; a is stored as [k, m], or b as [n, k], if transposed.
- * Rows are dense, and one is a stride of elements behind the other. With accumulate, the product is added to what c
- * holds. */
+ * Rows are dense, and one is a stride of elements behind the other. */
 typedef struct mst_product {
   int64_t m;
   int64_t n;
@@ -20,7 +19,6 @@ typedef struct mst_product {
   int64_t c_stride;
   bool transpose_a;
   bool transpose_b;
-  bool accumulate;
 } mst_product;
 
 /* cblas_sgemm of the CBLAS interface, with its enumerations as int. */
@@ -31,6 +29,7 @@ typedef void mst_cblas_sgemm(int order, int transpose_a, int transpose_b, int m,
 typedef struct mst_blas {
   void *library; /* NULL: the built-in kernel */
   mst_cblas_sgemm *sgemm;
+  int64_t builtin_rows; /* small products of at least so many rows are the built-in kernel's all the same; 0: none */
   char name[256];
 } mst_blas;
 
@@ -38,8 +37,9 @@ typedef struct mst_blas {
 int32_t mst_blas_open(mst_blas *blas, const char *path);
 void mst_blas_close(mst_blas *blas);
 
-/* Computes a product. False: no memory. Which kernel computes it depends on the shape alone, so equal inputs give equal
- * bits in every thread. */
-bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b, float *c);
+/* Computes a product; row: n numbers that are added to each of its rows, or NULL. False: no memory. Which kernel computes
+ * it depends on the shape alone, so equal inputs give equal bits in every thread. */
+bool mst_blas_multiply(const mst_blas *blas, const mst_product *product, const float *a, const float *b,
+                       const float *row, float *c);
 
 #endif

@@ -7,7 +7,7 @@
  *
  * It decides, once and for all runs:
  *   what runs      Nodes that no output needs are left out. A matmul whose only use is the addition of a row (a linear
- *                  layer) becomes: fill the result with that row, then multiply onto it.
+ *                  layer) takes that row along.
  *   where it lies  Every node has a layout: a place, an offset in it, and a stride for each axis. Reshape, transpose and
  *                  slice are other layouts of their operand's place wherever those who read them can take that (matmul
  *                  takes any matrix with a unit stride), and copies only where not. A tensor that is computed from
@@ -599,7 +599,7 @@ static void transpose_constant(compiler *compiler, mst_step *step) {
 }
 
 /* Multiplies into the place of `out`, which is the product itself or the addition that takes it over. */
-static void emit_matmul(compiler *compiler, int32_t id, int32_t out, bool accumulate) {
+static mst_step *emit_matmul(compiler *compiler, int32_t id, int32_t out) {
   const mst_node *node = &compiler->graph->nodes[id];
   const int32_t a_id = mst_operand(compiler->graph, node, 0);
   const int32_t b_id = mst_operand(compiler->graph, node, 1);
@@ -633,7 +633,6 @@ static void emit_matmul(compiler *compiler, int32_t id, int32_t out, bool accumu
       .c_stride = c_matrix.stride,
       .transpose_a = node->transpose_a != a_matrix.transposed,
       .transpose_b = node->transpose_b != b_matrix.transposed,
-      .accumulate = accumulate,
   };
   if (b->rank == 2 && product->transpose_b && step->b.memory == MST_IN_CONSTANTS) {
     transpose_constant(compiler, step);
@@ -641,7 +640,7 @@ static void emit_matmul(compiler *compiler, int32_t id, int32_t out, bool accumu
   if (b->rank == 2 && !node->transpose_a && !a_matrix.transposed && is_one_matrix(a, a_strides, a_matrix.stride) &&
       is_one_matrix(node, c_strides, c_matrix.stride)) {
     product->m = node->elements / product->n; /* with one b for all, the rows of all matrices of a are those of one */
-    return;
+    return step;
   }
   matmul->rank = node->rank - 2;
   for (int32_t axis = 0; axis < matmul->rank; axis++) {
@@ -650,6 +649,7 @@ static void emit_matmul(compiler *compiler, int32_t id, int32_t out, bool accumu
     matmul->b_strides[axis] = b->rank == 2 ? 0 : b_strides[axis];
     matmul->c_strides[axis] = c_strides[axis];
   }
+  return step;
 }
 
 static mst_step *emit_rows(compiler *compiler, uint8_t kind, int32_t a, int32_t id) {
@@ -672,8 +672,9 @@ static void emit_binary(compiler *compiler, int32_t id) {
   const mst_node *node = &compiler->graph->nodes[id];
   const int32_t side = fused_side(compiler, id);
   if (side >= 0) {
-    emit_rows(compiler, MST_STEP_FILL_ROWS, mst_operand(compiler->graph, node, 1 - side), id);
-    emit_matmul(compiler, mst_operand(compiler->graph, node, side), id, true);
+    mst_step *step = emit_matmul(compiler, mst_operand(compiler->graph, node, side), id);
+    step->as.matmul.adds_row = true;
+    step->c = place_of(compiler, mst_operand(compiler->graph, node, 1 - side));
     return;
   }
   int64_t strides[2][MST_MAX_RANK];
@@ -743,7 +744,7 @@ static void emit_node(compiler *compiler, int32_t id) {
           (mst_place){compiler->plans[id].argument, 0};
       break;
     case MST_NODE_MATMUL:
-      emit_matmul(compiler, id, id, false);
+      emit_matmul(compiler, id, id);
       break;
     case MST_NODE_BINARY:
       emit_binary(compiler, id);
@@ -814,8 +815,7 @@ static bool allocate(compiler *compiler) {
   executable->input_count = (uint32_t)graph->input_count;
   executable->argument_count = (uint32_t)(graph->input_count + graph->output_count);
   executable->argument_bytes = calloc(executable->argument_count, sizeof(uint64_t));
-  /* A node gives one step, or one for each operand of a concat, or two with a matmul that it takes over; an output may
-   * need one more. */
+  /* A node gives one step, or one for each operand of a concat; an output may need one more. */
   executable->steps =
       calloc((size_t)graph->node_count + (size_t)graph->operand_count + (size_t)graph->output_count, sizeof(mst_step));
   if (executable->argument_bytes == NULL || executable->steps == NULL) {

@@ -87,12 +87,6 @@ void mst_walk_copy(const mst_walk *walk, const float *a, float *b) {
   } while (next_row(walk, index, &a_at, &b_at));
 }
 
-void mst_fill_rows(const float *row, float *out, int64_t rows, int64_t columns) {
-  for (int64_t i = 0; i < rows; i++) {
-    memcpy(out + i * columns, row, (size_t)columns * sizeof(float));
-  }
-}
-
 /* --------------------------------------------------------------------------------------------------------- mean ---- */
 
 void mst_mean_prepare(mst_mean_plan *plan, int32_t rank, const int64_t *dims, uint32_t axes) {

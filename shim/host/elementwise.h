@@ -42,9 +42,6 @@ typedef struct mst_mean_plan {
 void mst_mean_prepare(mst_mean_plan *plan, int32_t rank, const int64_t *dims, uint32_t axes);
 void mst_mean(const mst_mean_plan *plan, const float *in, float *out);
 
-/* Copies `row` into each row of out. */
-void mst_fill_rows(const float *row, float *out, int64_t rows, int64_t columns);
-
 /* Between binary32 and binary16, rounding to nearest, ties to even. */
 void mst_widen(const uint16_t *in, float *out, int64_t elements);
 void mst_narrow(const float *in, uint16_t *out, int64_t elements);

@@ -63,10 +63,11 @@ int32_t mst_executable_destroy(mst_executable *executable) {
 
 /* --------------------------------------------------------------------------------------------------------- run ---- */
 
-static bool run_matmul(const mst_blas *blas, const mst_matmul *matmul, const float *a, const float *b, float *c) {
+static bool run_matmul(const mst_blas *blas, const mst_matmul *matmul, const float *a, const float *b, const float *row,
+                       float *c) {
   int64_t index[MST_MAX_RANK] = {0};
   for (;;) {
-    if (!mst_blas_multiply(blas, &matmul->product, a, b, c)) {
+    if (!mst_blas_multiply(blas, &matmul->product, a, b, row, c)) {
       return false;
     }
     int32_t axis = matmul->rank - 1;
@@ -107,11 +108,9 @@ static bool run_step(const run *run, const mst_step *step) {
   const float *a = at(run, step->a);
   float *out = at(run, step->out);
   switch (step->kind) {
-    case MST_STEP_FILL_ROWS:
-      mst_fill_rows(a, out, step->as.rows.rows, step->as.rows.columns);
-      break;
     case MST_STEP_MATMUL:
-      return run_matmul(&run->executable->device->blas, &step->as.matmul, a, at(run, step->b), out);
+      return run_matmul(&run->executable->device->blas, &step->as.matmul, a, at(run, step->b),
+                        step->as.matmul.adds_row ? at(run, step->c) : NULL, out);
     case MST_STEP_BINARY:
       mst_walk_binary(&step->as.walk, step->operation, a, at(run, step->b), out);
       break;

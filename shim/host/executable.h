@@ -22,7 +22,6 @@ typedef struct mst_place {
 } mst_place;
 
 enum mst_step_kind {
-  MST_STEP_FILL_ROWS,
   MST_STEP_MATMUL,
   MST_STEP_BINARY,
   MST_STEP_UNARY,
@@ -38,6 +37,7 @@ enum mst_step_kind {
 /* Products of matrices that lie at regular distances: as many as the product of dims, at least one. */
 typedef struct mst_matmul {
   mst_product product;
+  bool adds_row;
   int32_t rank;
   int64_t dims[MST_MAX_RANK];
   int64_t a_strides[MST_MAX_RANK];
@@ -48,16 +48,16 @@ typedef struct mst_matmul {
 typedef struct mst_step {
   uint8_t kind;
   uint8_t operation; /* binary, unary */
-  mst_place a;       /* fill rows: the row */
-  mst_place b;       /* layer norm: gamma */
-  mst_place c;       /* layer norm: beta */
+  mst_place a;
+  mst_place b; /* layer norm: gamma */
+  mst_place c; /* layer norm: beta; matmul: the row that is added to each of the product's */
   mst_place out;
   union {
     struct {
       int64_t rows;
       int64_t columns;
       float eps;
-    } rows; /* fill rows, softmax, layer norm */
+    } rows; /* softmax, layer norm */
     mst_matmul matmul;
     mst_walk walk; /* binary, copy */
     mst_mean_plan mean;

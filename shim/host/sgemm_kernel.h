@@ -7,14 +7,16 @@
  *   MST_SGEMM         the name of the function
  *   MST_VECTOR        floats in a vector
  *   MST_TILE_ROWS     rows of c that are computed at once
- *   MST_TILE_VECTORS  vectors of a row of c that are computed at once
+ *   MST_TILE_VECTORS  vectors of a row of c that are computed at once: 2
  *
- * A tile of c is held in registers while all of k, or a block of it, passes by. a is read in place. b is packed into
- * panels as wide as a tile, which also transposes it and pads it with zeros, unless it may be read in place, too. The
+ * A tile of c is held in registers while all of k, or a block of it, passes by; it starts with the row that is added, or
+ * with zeros. a is read in place. b is packed into panels as wide as a tile, which also transposes it, unless it may be
+ * read in place, too. The last, narrower tile has one vector less where that suffices, and a partial one at its end. The
  * order of the additions into an element of c depends on the shape alone. */
 #include <stddef.h>
 #include <string.h>
 
+#include "lanes.h"
 #include "scratch.h"
 #include "sgemm.h"
 #include "sgemm_variants.h"
@@ -30,18 +32,6 @@ enum {
 };
 static const int64_t SMALL_B = 32768; /* elements: fits into the second cache as it is */
 
-typedef float vector __attribute__((vector_size(MST_VECTOR * sizeof(float))));
-
-static inline __attribute__((always_inline)) vector load(const float *from) {
-  vector loaded;
-  memcpy(&loaded, from, sizeof(loaded));
-  return loaded;
-}
-
-static inline __attribute__((always_inline)) void store(float *to, vector stored) {
-  memcpy(to, &stored, sizeof(stored));
-}
-
 typedef struct tile_job {
   int64_t k;
   const float *a;
@@ -50,15 +40,24 @@ typedef struct tile_job {
   int64_t b_stride;
   float *c;
   int64_t c_stride;
-  int64_t columns; /* of the tile that lie in c */
-  bool accumulate;
+  const float *row; /* what the tile starts with; NULL: zeros */
+  int64_t columns;  /* of the tile that lie in c */
+  bool accumulate;  /* add to what c holds */
 } tile_job;
 
-static inline __attribute__((always_inline)) void tile(const tile_job *job, const int rows) {
+/* The last vector of a row of the tile: `last` of its lanes lie in c. Where parts are not cheap, b is padded. */
+INLINE vector load_last(const float *from, bool partial, int64_t last) {
+  return partial ? load_part(from, last) : load(from);
+}
+
+INLINE void tile(const tile_job *job, const int rows, const int vectors, const bool partial) {
+  const int64_t last = job->columns - (vectors - 1) * MST_VECTOR;
   vector sums[MST_TILE_ROWS][MST_TILE_VECTORS];
-  for (int row = 0; row < rows; row++) {
-    for (int v = 0; v < MST_TILE_VECTORS; v++) {
-      sums[row][v] = (vector){0};
+  for (int v = 0; v < vectors; v++) {
+    const bool part = partial && v == vectors - 1;
+    const vector start = job->row != NULL ? load_last(job->row + v * MST_VECTOR, part, last) : (vector){0};
+    for (int row = 0; row < rows; row++) {
+      sums[row][v] = start;
     }
   }
   const float *a = job->a;
@@ -68,74 +67,82 @@ static inline __attribute__((always_inline)) void tile(const tile_job *job, cons
   for (int64_t i = 0; i < job->k; i++) {
     vector b_row[MST_TILE_VECTORS];
 #pragma GCC unroll 16
-    for (int v = 0; v < MST_TILE_VECTORS; v++) {
-      b_row[v] = load(b + v * MST_VECTOR);
+    for (int v = 0; v < vectors; v++) {
+      b_row[v] = load_last(b + v * MST_VECTOR, MST_HAS_MASKS && partial && v == vectors - 1, last);
     }
 #pragma GCC unroll 16
     for (int row = 0; row < rows; row++) {
       float factor = a[row * a_stride + i];
 #pragma GCC unroll 16
-      for (int v = 0; v < MST_TILE_VECTORS; v++) {
+      for (int v = 0; v < vectors; v++) {
         sums[row][v] += factor * b_row[v];
       }
     }
     b += b_stride;
   }
-  if (job->columns == TILE_COLUMNS) {
-    for (int row = 0; row < rows; row++) {
-      float *c = job->c + row * job->c_stride;
-      for (int v = 0; v < MST_TILE_VECTORS; v++) {
-        vector sum = sums[row][v];
-        store(c + v * MST_VECTOR, job->accumulate ? load(c + v * MST_VECTOR) + sum : sum);
-      }
-    }
-    return;
-  }
   for (int row = 0; row < rows; row++) {
-    float edge[TILE_COLUMNS];
-    memcpy(edge, sums[row], sizeof(edge));
-    float *c = job->c + row * job->c_stride;
-    for (int64_t column = 0; column < job->columns; column++) {
-      c[column] = job->accumulate ? c[column] + edge[column] : edge[column];
+    for (int v = 0; v < vectors; v++) {
+      const bool part = partial && v == vectors - 1;
+      float *c = job->c + row * job->c_stride + v * MST_VECTOR;
+      const vector sum = job->accumulate ? load_last(c, part, last) + sums[row][v] : sums[row][v];
+      if (part) {
+        store_part(c, sum, last);
+      } else {
+        store(c, sum);
+      }
     }
   }
 }
 
 /* A tile with the number of its rows as a constant, so that it is held in registers. */
-static void run_tile(const tile_job *job, int64_t rows) {
+INLINE void run_rows(const tile_job *job, int64_t rows, const int vectors, const bool partial) {
   switch (rows) {
     case 1:
-      tile(job, 1);
+      tile(job, 1, vectors, partial);
       break;
     case 2:
-      tile(job, 2);
+      tile(job, 2, vectors, partial);
       break;
     case 3:
-      tile(job, 3);
+      tile(job, 3, vectors, partial);
       break;
 #if MST_TILE_ROWS > 4
     case 4:
-      tile(job, 4);
+      tile(job, 4, vectors, partial);
       break;
     case 5:
-      tile(job, 5);
+      tile(job, 5, vectors, partial);
       break;
 #endif
 #if MST_TILE_ROWS > 6
     case 6:
-      tile(job, 6);
+      tile(job, 6, vectors, partial);
       break;
     case 7:
-      tile(job, 7);
+      tile(job, 7, vectors, partial);
       break;
 #endif
     default:
-      tile(job, MST_TILE_ROWS);
+      tile(job, MST_TILE_ROWS, vectors, partial);
       break;
   }
 }
 
-/* Packs rows [first_k, first_k + k) and columns [first, first + columns) of b into a panel. */
+/* MST_TILE_VECTORS is 2. */
+static void run_tile(const tile_job *job, int64_t rows) {
+  if (job->columns == TILE_COLUMNS) {
+    run_rows(job, rows, 2, false);
+  } else if (job->columns > MST_VECTOR) {
+    run_rows(job, rows, 2, true);
+  } else if (job->columns == MST_VECTOR) {
+    run_rows(job, rows, 1, false);
+  } else {
+    run_rows(job, rows, 1, true);
+  }
+}
+
+/* Packs rows [first_k, first_k + k) and columns [first, first + columns) of b into a panel, padded with zeros where parts
+ * of vectors are not cheap. */
 static void pack(const mst_product *product, const float *b, int64_t first_k, int64_t k, int64_t first, int64_t columns,
                  float *panel) {
   if (product->transpose_b) {
@@ -150,7 +157,7 @@ static void pack(const mst_product *product, const float *b, int64_t first_k, in
       memcpy(panel + i * TILE_COLUMNS, b + (first_k + i) * product->b_stride + first, (size_t)columns * sizeof(float));
     }
   }
-  for (int64_t i = 0; columns < TILE_COLUMNS && i < k; i++) {
+  for (int64_t i = 0; !MST_HAS_MASKS && columns < TILE_COLUMNS && i < k; i++) {
     memset(panel + i * TILE_COLUMNS + columns, 0, (size_t)(TILE_COLUMNS - columns) * sizeof(float));
   }
 }
@@ -159,16 +166,9 @@ static int64_t least(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
 
-static float sum_of(vector lanes) {
-  float sum = 0.0f;
-  for (int i = 0; i < MST_VECTOR; i++) {
-    sum += lanes[i];
-  }
-  return sum;
-}
-
 /* Few rows times a transposed b: both are read along k. */
-static void multiply_by_dots(const mst_product *product, const float *a, int64_t a_stride, const float *b, float *c) {
+static void multiply_by_dots(const mst_product *product, const float *a, int64_t a_stride, const float *b,
+                             const float *added, float *c) {
   const int64_t k = product->k;
   for (int64_t column = 0; column < product->n; column += DOT_COLUMNS) {
     int64_t columns = least(DOT_COLUMNS, product->n - column);
@@ -193,8 +193,7 @@ static void multiply_by_dots(const mst_product *product, const float *a, int64_t
         for (int64_t rest = i; rest < k; rest++) {
           sum += a_row[rest] * b_rows[j][rest];
         }
-        float *out = c + row * product->c_stride + column + j;
-        *out = product->accumulate ? *out + sum : sum;
+        c[row * product->c_stride + column + j] = added != NULL ? added[column + j] + sum : sum;
       }
     }
   }
@@ -209,7 +208,7 @@ static void transpose(const mst_product *product, const float *a, float *rows) {
   }
 }
 
-bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float *c) {
+bool MST_SGEMM(const mst_product *product, const float *a, const float *b, const float *added, float *c) {
   const int64_t m = product->m;
   const int64_t n = product->n;
   const int64_t k = product->k;
@@ -224,14 +223,14 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
     a_stride = k;
   }
   if (product->transpose_b && m <= DOT_ROWS) {
-    multiply_by_dots(product, a, a_stride, b, c);
+    multiply_by_dots(product, a, a_stride, b, added, c);
     return true;
   }
   const bool in_place = !product->transpose_b && (m <= FEW_ROWS || n <= SMALL_B / k);
   const int64_t panel_columns = (least(n, BLOCK_COLUMNS) + TILE_COLUMNS - 1) / TILE_COLUMNS * TILE_COLUMNS;
   const int64_t panel_k = least(k, BLOCK_K);
   float *panels = NULL;
-  if (!in_place || n % TILE_COLUMNS != 0) {
+  if (!in_place || (!MST_HAS_MASKS && n % TILE_COLUMNS != 0)) {
     panels = mst_scratch(MST_SCRATCH_PANEL, (uint64_t)(panel_columns * panel_k) * sizeof(float));
     if (panels == NULL) {
       return false;
@@ -239,17 +238,15 @@ bool MST_SGEMM(const mst_product *product, const float *a, const float *b, float
   }
   for (int64_t first_k = 0; first_k < k; first_k += BLOCK_K) {
     const int64_t block_k = least(BLOCK_K, k - first_k);
-    tile_job job = {.k = block_k,
-                    .a_stride = a_stride,
-                    .c_stride = product->c_stride,
-                    .accumulate = product->accumulate || first_k > 0};
+    tile_job job = {.k = block_k, .a_stride = a_stride, .c_stride = product->c_stride, .accumulate = first_k > 0};
     for (int64_t first_column = 0; first_column < n; first_column += BLOCK_COLUMNS) {
       const int64_t end_column = least(first_column + BLOCK_COLUMNS, n);
       for (int64_t first_row = 0; first_row < m; first_row += BLOCK_ROWS) {
         const int64_t end_row = least(first_row + BLOCK_ROWS, m);
         for (int64_t column = first_column; column < end_column; column += TILE_COLUMNS) {
           job.columns = least(TILE_COLUMNS, end_column - column);
-          if (in_place && job.columns == TILE_COLUMNS) {
+          job.row = added != NULL && first_k == 0 ? added + column : NULL;
+          if (in_place && (MST_HAS_MASKS || job.columns == TILE_COLUMNS)) {
             job.b = b + first_k * product->b_stride + column;
             job.b_stride = product->b_stride;
           } else {

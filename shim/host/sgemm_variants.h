@@ -10,10 +10,10 @@
 #include "blas.h"
 
 /* The built-in matrix product, compiled for different instruction sets. */
-bool mst_sgemm_baseline(const mst_product *product, const float *a, const float *b, float *c);
+bool mst_sgemm_baseline(const mst_product *product, const float *a, const float *b, const float *row, float *c);
 #if defined(__x86_64__)
-bool mst_sgemm_avx2(const mst_product *product, const float *a, const float *b, float *c);
-bool mst_sgemm_avx512(const mst_product *product, const float *a, const float *b, float *c);
+bool mst_sgemm_avx2(const mst_product *product, const float *a, const float *b, const float *row, float *c);
+bool mst_sgemm_avx512(const mst_product *product, const float *a, const float *b, const float *row, float *c);
 #endif
 
 #endif

@@ -12,61 +12,14 @@
  * approximate and how well stands with each. */
 #include <math.h>
 #include <stdbool.h>
-#include <string.h>
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
+#include "lanes.h"
 #include "vector.h"
 
-#define INLINE static inline __attribute__((always_inline))
+enum { SHORT_ROWS = 4 };
 
-typedef float vector __attribute__((vector_size(MST_VECTOR * sizeof(float))));
 typedef int32_t lanes __attribute__((vector_size(MST_VECTOR * sizeof(int32_t))));
 typedef uint32_t bits __attribute__((vector_size(MST_VECTOR * sizeof(uint32_t))));
-
-INLINE vector every(float value) {
-  return (vector){0} + value;
-}
-
-INLINE vector load(const float *from) {
-  vector loaded;
-  memcpy(&loaded, from, sizeof(loaded));
-  return loaded;
-}
-
-INLINE void store(float *to, vector stored) {
-  memcpy(to, &stored, sizeof(stored));
-}
-
-/* The first `count` < MST_VECTOR elements; the other lanes are 0. */
-INLINE vector load_part(const float *from, int64_t count) {
-#if defined(__AVX512F__)
-  return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
-#elif defined(__AVX2__)
-  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return (vector)_mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index));
-#else
-  vector loaded = {0};
-  for (int64_t i = 0; i < count; i++) {
-    loaded[i] = from[i];
-  }
-  return loaded;
-#endif
-}
-
-INLINE void store_part(float *to, vector stored, int64_t count) {
-#if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)stored);
-#elif defined(__AVX2__)
-  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index), (__m256)stored);
-#else
-  for (int64_t i = 0; i < count; i++) {
-    to[i] = stored[i];
-  }
-#endif
-}
 
 /* yes where a lane of the condition is set, else no. */
 INLINE vector choose(lanes condition, vector yes, vector no) {
@@ -82,35 +35,35 @@ INLINE vector pad(vector values, int64_t count, float padding) {
   return choose(index < (lanes){0} + (int32_t)count, values, every(padding));
 }
 
-INLINE float sum_of(vector values) {
-  float lane[MST_VECTOR];
-  memcpy(lane, &values, sizeof(lane));
-#pragma GCC unroll 8
-  for (int half = MST_VECTOR / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; i++) {
-      lane[i] += lane[i + half];
-    }
-  }
-  return lane[0];
-}
-
-/* NaN if a lane is. */
+/* Of NaN and a number, either. */
 INLINE vector greater_of(vector a, vector b) {
-  return choose((a > b) | (a != a), a, b);
+  return choose(a > b, a, b);
 }
 
+/* The greatest lane; if one is NaN, any. */
 INLINE float greatest_of(vector values) {
+#if MST_HAS_MASKS
+#if defined(__AVX512F__)
+  const __m512 all = (__m512)values;
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all), 1));
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(all), high);
+#else
+  const __m256 eight = (__m256)values;
+#endif
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
   float lane[MST_VECTOR];
   memcpy(lane, &values, sizeof(lane));
 #pragma GCC unroll 8
   for (int half = MST_VECTOR / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; i++) {
-      float a = lane[i];
-      float b = lane[i + half];
-      lane[i] = ((a > b) | (a != a)) != 0 ? a : b;
+      lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
     }
   }
   return lane[0];
+#endif
 }
 
 /* ------------------------------------------------------------------------------------------------- functions ------- */
@@ -239,9 +192,36 @@ MST_DEFINE_BINARY(divide, /)
 
 /* --------------------------------------------------------------------------------------------------- rows ---------- */
 
+/* Rows that fit into a vector, some at once: the steps of one row wait for each other, those of different rows do not. A
+ * row with NaN in it is all NaN, whatever its greatest element is taken to be, since the sum of its powers is. */
+INLINE void softmax_short_rows(const float *in, float *out, int64_t columns, const int rows) {
+  vector x[SHORT_ROWS];
+  for (int row = 0; row < rows; row++) {
+    x[row] = pad(load_part(in + row * columns, columns), columns, -INFINITY);
+  }
+  for (int row = 0; row < rows; row++) {
+    /* The lanes to spare get a harmless exponent: multiplying to a subnormal number takes very long. */
+    const vector exponent = pad(x[row] - greatest_of(x[row]), columns, 0.0f);
+    const vector power = pad(exp_of(exponent), columns, 0.0f);
+    x[row] = power * every(1.0f / sum_of(power));
+  }
+  for (int row = 0; row < rows; row++) {
+    store_part(out + row * columns, x[row], columns);
+  }
+}
+
 static void softmax_rows(const float *in, float *out, int64_t rows, int64_t columns) {
   const int64_t whole = columns / MST_VECTOR * MST_VECTOR;
   const int64_t rest = columns - whole;
+  if (columns <= MST_VECTOR) {
+    for (; rows >= SHORT_ROWS; rows -= SHORT_ROWS, in += SHORT_ROWS * columns, out += SHORT_ROWS * columns) {
+      softmax_short_rows(in, out, columns, SHORT_ROWS);
+    }
+    for (; rows > 0; rows--, in += columns, out += columns) {
+      softmax_short_rows(in, out, columns, 1);
+    }
+    return;
+  }
   for (int64_t row = 0; row < rows; row++, in += columns, out += columns) {
     vector greatest = every(-INFINITY);
     for (int64_t i = 0; i < whole; i += MST_VECTOR) {

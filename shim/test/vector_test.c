@@ -101,7 +101,7 @@ static void check_positions(const mst_vector_kernels *kernels) {
 }
 
 static void check_rows(const mst_vector_kernels *kernels) {
-  enum { ROWS = 3, MOST = 70 };
+  enum { ROWS = 7, MOST = 70 };
   float in[ROWS * MOST];
   float gamma[MOST];
   float beta[MOST];
@@ -130,13 +130,36 @@ static void check_rows(const mst_vector_kernels *kernels) {
         CHECK(fabs((double)out[row * columns + i] - exact) < 2e-5);
       }
     }
+    for (int row = 0; row < ROWS; row++) {
+      kernels->softmax(in + row * columns, out + row * columns, 1, columns);
+    }
     kernels->softmax(in, in, ROWS, columns);
+    CHECK(memcmp(in, out, (size_t)(ROWS * columns) * sizeof(float)) == 0);
     for (int row = 0; row < ROWS; row++) {
       double sum = 0;
       for (int i = 0; i < columns; i++) {
         sum += (double)in[row * columns + i];
       }
       CHECK(fabs(sum - 1) < 1e-6);
+    }
+  }
+}
+
+/* One NaN makes all of its row NaN, wherever it is, and no other row. */
+static void check_nan(const mst_vector_kernels *kernels) {
+  enum { ROWS = 5, MOST = 40 };
+  float in[ROWS * MOST];
+  for (int columns = 1; columns <= MOST; columns++) {
+    for (int at = 0; at < columns; at++) {
+      for (int i = 0; i < ROWS * columns; i++) {
+        in[i] = i % 3 == 0 ? -INFINITY : (float)(i % 5);
+      }
+      in[2 * columns + at] = NAN;
+      kernels->softmax(in, in, ROWS, columns);
+      for (int i = 0; i < ROWS * columns; i++) {
+        CHECK(i / columns != 2 || isnan(in[i]));
+        CHECK(columns == 1 || i / columns == 2 || !isnan(in[i]));
+      }
     }
   }
 }
@@ -151,6 +174,7 @@ static void check_kernels(const char *name, const mst_vector_kernels *kernels) {
   check_function(kernels, MST_UNARY_GELU_TANH, exact_gelu_tanh, 24, -4);
   check_positions(kernels);
   check_rows(kernels);
+  check_nan(kernels);
 }
 
 int main(void) {
