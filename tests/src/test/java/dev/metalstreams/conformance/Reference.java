@@ -162,9 +162,7 @@ final class Reference {
 
   private static Value compute(NodeSpec node, List<Value> values) {
     if (node instanceof NodeSpec.Constant constant) {
-      float[] elements = new float[constant.data().byteSize() / 4];
-      constant.data().bytes().asFloatBuffer().get(elements);
-      return given(dims(constant.shape()), elements);
+      return given(dims(constant.shape()), floats(constant));
     } else if (node instanceof NodeSpec.Cast cast) {
       return map(
           values.get(cast.a()), x -> cast.type() == ElementType.F16 ? rounded((float) x) : x);
@@ -231,6 +229,19 @@ final class Reference {
           });
     }
     throw new AssertionError("no reference for " + node);
+  }
+
+  /** The elements of a constant. */
+  static float[] floats(NodeSpec.Constant constant) {
+    ByteBuffer bytes = constant.data().bytes();
+    float[] elements = new float[constant.data().byteSize() / constant.type().bytes()];
+    for (int i = 0; i < elements.length; i++) {
+      elements[i] =
+          constant.type() == ElementType.F16
+              ? Float.float16ToFloat(bytes.getShort(2 * i))
+              : bytes.getFloat(4 * i);
+    }
+    return elements;
   }
 
   private static double rounded(double x) {
