@@ -28,6 +28,7 @@ enum Defect {
   private final String does;
   private final String expected;
   private final boolean misuse;
+
   @SuppressWarnings("ImmutableEnumChecker") // made by Set.of
   private final Set<DriverFlag> flags;
 

@@ -225,7 +225,7 @@ final class ReproChild {
     together.arriveAndAwaitAdvance();
     for (long value = 1; value <= iterations && wentWell(); value++) {
       for (int i = 0; i < SIZE * SIZE; i++) {
-        floats(x).put(i, (i * 7 + thread + value) % 13);
+        floats(x).put(i, (float) ((i * 7 + thread + value) % 13));
       }
       driver.begin(queue, value);
       for (int i = 0; i < PER_COMMAND_BUFFER; i++) {

@@ -64,7 +64,7 @@ final class ReproCommand implements Command {
   @Override
   public String summary() {
     return "runs a known defect of Apple's stack in child processes and prints how often it"
-               + " strikes";
+        + " strikes";
   }
 
   @Override
