@@ -22,6 +22,7 @@ class BatchInterleavingTest {
   private static final int INVOCATIONS = 200;
 
   /** What threads share: the model checker follows what a static field leads to. */
+  @SuppressWarnings("UnusedVariable") // followed, not read
   private static volatile @Nullable BatchQueue<Integer, Integer> queue;
 
   /** Checks, and then pushes. */
