@@ -38,7 +38,7 @@ public class TimelineStress {
                   });
 
   private static Timeline timeline() {
-    return new Timeline(DRIVER, 1, "stream 0", 0, 0);
+    return new Timeline(DRIVER, 1, "stream 0", 0, 0, new Polling(0));
   }
 
   // ---- advance
@@ -129,7 +129,7 @@ public class TimelineStress {
     private boolean woken;
 
     WakesFirst() {
-      super(DRIVER, 1, "stream 0", 0, 0);
+      super(DRIVER, 1, "stream 0", 0, 0, new Polling(0));
     }
 
     @Override
