@@ -4,7 +4,7 @@
  *
  * Bound: 3 streams (1 and 2 are given in turn), 2 threads that ask once and twice, 2 lessees with 1 lease each, under WAIT and under WAIT or FAIL, 1 close
  *
- * Left out: setCurrent and callWith, by which a user may go onto a leased stream on his own word; OVERSUBSCRIBE, which is nextIndex.
+ * Left out: setCurrent, which refuses a leased stream under the lock; callWith, by which a user may go onto one on his own word; OVERSUBSCRIBE, which is nextIndex.
  */
 //: assert leasedStreamIsNobodysOwn
 //: assert leasedOnce

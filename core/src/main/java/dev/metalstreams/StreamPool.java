@@ -147,11 +147,17 @@ public final class StreamPool {
    * #callWith} goes on to win.
    *
    * @throws IllegalArgumentException if the stream belongs to another device
+   * @throws IllegalStateException if the stream is leased, also by the calling thread: a lease
+   *     ends, and the thread's own stream would outlive it. {@link #callWith} is for that
    */
   public void setCurrent(DeviceStream stream) {
     check(stream);
     lock();
     try {
+      if (leased[stream.index()]) {
+        throw new IllegalStateException(
+            "stream " + stream.index() + " is leased and cannot be a thread's own; use callWith");
+      }
       unbind();
       bind(stream);
     } finally {

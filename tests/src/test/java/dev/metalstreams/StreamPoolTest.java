@@ -1,6 +1,7 @@
 package dev.metalstreams;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.Status;
@@ -146,6 +147,22 @@ class StreamPoolTest extends CoreTest {
             IntStream.concat(IntStream.rangeClosed(1, 31), IntStream.of(1, 2)).boxed().toList());
     assertThat(pool.current().index()).isZero();
     assertThat(pool.liveBindings()).isZero();
+  }
+
+  @Test
+  void aLeasedStreamCannotBeAThreadsOwn() {
+    DeviceStream own = pool.current();
+    try (Lease lease = pool.lease(Exhaustion.FAIL)) {
+      DeviceStream leased = lease.stream();
+      assertThatThrownBy(() -> pool.setCurrent(leased))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("stream 1 is leased and cannot be a thread's own; use callWith");
+      assertThat(pool.current()).isSameAs(own);
+      assertThat(pool.callWith(leased, pool::current)).isSameAs(leased);
+    }
+    pool.setCurrent(pool.stream(1));
+    assertThat(pool.current().index()).isEqualTo(1);
+    pool.releaseCurrentThread();
   }
 
   @Test
