@@ -149,7 +149,7 @@ class BriefLockTest {
   }
 
   /** A cache with a block in use and a free one. */
-  private record Held(StreamCache cache, Block inUse, Block free) {}
+  record Held(StreamCache cache, Block inUse, Block free) {}
 
   private static Stream<Named<Consumer<Held>>> calls() {
     return Stream.of(

@@ -1,8 +1,8 @@
 package dev.metalstreams;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Script;
