@@ -10,6 +10,7 @@
 #ifndef MST_SIM_H
 #define MST_SIM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -25,6 +26,9 @@ MST_SIM_API int32_t mst_sim_set(const char *name, const char *value);
 /* The n-th command buffer (1 = the next) to be executed, on queues whose label contains `queue_label` (NULL = any),
  * fails with `error_code` (MTLCommandBufferError). It signals nothing, as on a Mac. n = 0 takes the order back. */
 MST_SIM_API int32_t mst_sim_fail_command_buffer(const char *queue_label, uint32_t n, uint32_t error_code);
+
+/* Whether that is still to come. */
+MST_SIM_API bool mst_sim_failure_ordered(void);
 
 /* Keeps every GPU from starting further command buffers, until mst_sim_release. */
 MST_SIM_API void mst_sim_hold(void);

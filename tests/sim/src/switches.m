@@ -131,6 +131,13 @@ int32_t mst_sim_fail_command_buffer(const char *queue_label, uint32_t n, uint32_
   return 0;
 }
 
+bool mst_sim_failure_ordered(void) {
+  pthread_mutex_lock(&orders_lock);
+  bool ordered = failure_countdown > 0;
+  pthread_mutex_unlock(&orders_lock);
+  return ordered;
+}
+
 /* n[:code[:label]] */
 static void order_failure_from(const char *text) {
   unsigned n = 0, code = 1;
@@ -177,12 +184,9 @@ void sim_wait_while_held(void) {
 
 static _Atomic(int64_t) counters[SIM_COUNTERS];
 static const char *const counter_names[SIM_COUNTERS] = {
-    [SIM_COUNT_COMMAND_BUFFERS] = "command_buffers",
-    [SIM_COUNT_FAILURES] = "failures",
-    [SIM_COUNT_MID_ENCODE_COMMITS] = "mid_encode_commits",
-    [SIM_COUNT_NDARRAY_OVERLAPS] = "ndarray_overlaps",
-    [SIM_COUNT_COMPUTE_OVERLAPS] = "compute_overlaps",
-    [SIM_COUNT_IMPL_RACES] = "impl_races",
+    [SIM_COUNT_COMMAND_BUFFERS] = "command_buffers",       [SIM_COUNT_FAILURES] = "failures",
+    [SIM_COUNT_MID_ENCODE_COMMITS] = "mid_encode_commits", [SIM_COUNT_NDARRAY_OVERLAPS] = "ndarray_overlaps",
+    [SIM_COUNT_COMPUTE_OVERLAPS] = "compute_overlaps",     [SIM_COUNT_IMPL_RACES] = "impl_races",
 };
 
 void sim_count(enum sim_counter counter) {
