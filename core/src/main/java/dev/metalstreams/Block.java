@@ -1,7 +1,5 @@
 package dev.metalstreams;
 
-import org.jspecify.annotations.Nullable;
-
 /**
  * A native buffer, through all its tenancies. Its life:
  *
@@ -16,8 +14,8 @@ import org.jspecify.annotations.Nullable;
  * <p>A huge block, and every block while caching is off, is PENDING until all streams have passed,
  * and then goes to the driver. So does every block once the device is closed.
  *
- * <p>Invariant: a block is in exactly one list of exactly one {@link StreamCache}, that of its
- * owner, or in the hands of the one thread that took it out; state and links change under that
+ * <p>Invariant: a block is in the {@link BlockTable} of exactly one {@link StreamCache}, that of
+ * its owner, or in the hands of the one thread that took it out; state and links change under that
  * cache's lock.
  */
 final class Block {
@@ -40,12 +38,14 @@ final class Block {
 
   // Below: under the lock of the owner's cache.
   State state = State.TAKEN;
-  @Nullable Tenancy tenant;
   long requested;
   long stamp; // coarse time of the last change of state, nanoseconds
-  @Nullable BlockList list;
-  @Nullable Block previous;
-  @Nullable Block next;
+
+  // And under that of its table: its number there; the list it is in, 0 if in none; its neighbours.
+  int number = BlockTable.NONE;
+  int list;
+  int previous;
+  int next;
 
   Block(long id, long handle, long size, int sizeClass, DeviceStream owner) {
     this.id = id;

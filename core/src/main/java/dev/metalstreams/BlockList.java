@@ -3,63 +3,79 @@ package dev.metalstreams;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A list of blocks by their own links, oldest first. Not thread-safe: guarded by the lock of the
- * cache it belongs to.
+ * Blocks of one {@link BlockTable} in the order in which they came, oldest first. Not thread-safe:
+ * guarded by the lock of the cache it belongs to.
  *
- * <p>Invariant: a block is in one list at most, and knows which ({@link Block#list}). Only a holder
- * of a list's lock makes a block refer to that list or no longer, so such a holder can tell whether
- * a block that it has seen elsewhere is in this list now.
+ * <p>Invariant: a block is in one list of its table at most, and knows which ({@link Block#list}).
  */
 final class BlockList {
-  private @Nullable Block first;
-  private @Nullable Block last;
+  private final BlockTable table;
 
-  boolean isEmpty() {
-    return first == null;
+  /** Tells it from the other lists of its table; not 0. */
+  private final int id;
+
+  private int first = BlockTable.NONE;
+  private int last = BlockTable.NONE;
+
+  BlockList(BlockTable table, int id) {
+    this.table = table;
+    this.id = id;
+  }
+
+  BlockTable table() {
+    return table;
   }
 
   @Nullable Block oldest() {
-    return first;
+    return table.at(first);
   }
 
   @Nullable Block newest() {
-    return last;
+    return table.at(last);
+  }
+
+  /** The one that came after a block of this list. */
+  @Nullable Block after(Block block) {
+    return table.at(block.next);
+  }
+
+  /** Whether a block, seen here or elsewhere some time ago, is in this list now. */
+  boolean has(Block block) {
+    return table.has(block) && block.list == id;
   }
 
   void add(Block block) {
-    if (block.list != null) {
+    if (block.list != 0) {
       throw new IllegalStateException(block + " is in a list already");
     }
-    block.list = this;
-    Block before = last;
-    block.previous = before;
-    block.next = null;
+    block.list = id;
+    Block before = newest();
+    block.previous = last;
+    block.next = BlockTable.NONE;
     if (before == null) {
-      first = block;
+      first = block.number;
     } else {
-      before.next = block;
+      before.next = block.number;
     }
-    last = block;
+    last = block.number;
   }
 
   void remove(Block block) {
-    if (block.list != this) {
+    if (!has(block)) {
       throw new IllegalStateException(block + " is not in this list");
     }
-    block.list = null;
-    Block before = block.previous;
-    Block after = block.next;
+    block.list = 0;
+    Block before = table.at(block.previous);
+    Block after = table.at(block.next);
     if (before == null) {
-      first = after;
+      first = block.next;
     } else {
-      before.next = after;
+      before.next = block.next;
     }
     if (after == null) {
-      last = before;
+      last = block.previous;
     } else {
-      after.previous = before;
+      after.previous = block.previous;
     }
-    block.previous = null;
-    block.next = null;
   }
 }

@@ -31,8 +31,8 @@ class StreamCache {
   /** Those of {@code free} that there are: few, as a rule. */
   private final List<BlockList> lists = new ArrayList<>();
 
-  private final BlockList inUse = new BlockList();
-  private final BlockList pending = new BlockList();
+  private final BlockTable table = new BlockTable();
+  private final BlockList pending = new BlockList(table, 1);
   private int handedOut;
 
   /** The device is closed: nothing is kept any more. */
@@ -81,6 +81,7 @@ class StreamCache {
     lock.lock();
     try {
       buffer = handle(block, bytes);
+      table.enter(block);
       peak = lend(block, buffer);
     } finally {
       lock.unlock();
@@ -98,10 +99,9 @@ class StreamCache {
 
   private boolean lend(Block block, DeviceBuffer buffer) {
     block.state = Block.State.IN_USE;
-    block.tenant = buffer.tenancy();
     block.requested = buffer.byteSize();
     block.stamp = allocator.clock();
-    inUse.add(block);
+    table.tenant(block, buffer.tenancy());
     return page.allocated(block.pool(), block.size, buffer.byteSize());
   }
 
@@ -112,8 +112,7 @@ class StreamCache {
   final Block.State close(Block block, boolean keep) {
     lock.lock();
     try {
-      inUse.remove(block);
-      block.tenant = null;
+      table.tenant(block, null);
       block.stamp = allocator.clock();
       page.closed(block.pool(), block.size, block.requested);
       block.requested = 0;
@@ -145,18 +144,24 @@ class StreamCache {
     if (keep && !ended) {
       cache(block);
     } else {
-      block.state = Block.State.TAKEN;
+      takeAway(block);
     }
     return block.state;
+  }
+
+  /** A block that is in no list goes into the caller's hands. */
+  private void takeAway(Block block) {
+    table.leave(block);
+    block.state = Block.State.TAKEN;
   }
 
   private void cache(Block block) {
     block.uses.forgetOthers();
     BlockList list = free[block.sizeClass];
     if (list == null) {
-      list = new BlockList();
-      free[block.sizeClass] = list;
+      list = new BlockList(table, lists.size() + 2);
       lists.add(list);
+      free[block.sizeClass] = list;
     }
     block.state = Block.State.CACHED;
     list.add(block);
@@ -179,7 +184,7 @@ class StreamCache {
    * block says so: it may be with another user or stream, or on the way, by now.
    */
   boolean has(BlockList list, Block block) {
-    return block.list == list;
+    return list.has(block);
   }
 
   // ---- off the fast path
@@ -203,7 +208,7 @@ class StreamCache {
     try {
       Block block = pending.oldest();
       while (block != null) {
-        Block next = block.next;
+        Block next = pending.after(block);
         boolean keep = allocator.keeps(block);
         if (settles(block, keep)) {
           pending.remove(block);
@@ -234,7 +239,7 @@ class StreamCache {
         return first.uses;
       }
       for (BlockList list : lists) {
-        for (Block block = list.oldest(); block != null; block = block.next) {
+        for (Block block = list.oldest(); block != null; block = list.after(block)) {
           if (!allocator.unused(block.uses)) {
             return block.uses;
           }
@@ -255,10 +260,10 @@ class StreamCache {
       while (block != null && list != null) {
         if (which.test(block)) {
           list.remove(block);
-          block.state = Block.State.TAKEN;
+          takeAway(block);
           return block;
         }
-        block = block.next;
+        block = list.after(block);
       }
       return null;
     } finally {
@@ -274,7 +279,7 @@ class StreamCache {
     lock.lock();
     try {
       for (BlockList list : lists) {
-        for (Block block = list.oldest(); block != null; block = block.next) {
+        for (Block block = list.oldest(); block != null; block = list.after(block)) {
           if (allocator.unused(block.uses)) {
             into.add(new Idle(block, block.stamp));
           }
@@ -294,7 +299,7 @@ class StreamCache {
         return false;
       }
       list.remove(block);
-      block.state = Block.State.TAKEN;
+      takeAway(block);
       return true;
     } finally {
       lock.unlock();
@@ -308,6 +313,7 @@ class StreamCache {
       if (ended) {
         return false;
       }
+      table.enter(block);
       cache(block);
       return true;
     } finally {
@@ -330,7 +336,7 @@ class StreamCache {
         Block block = list.oldest();
         while (block != null) {
           list.remove(block);
-          block.state = Block.State.TAKEN;
+          takeAway(block);
           out.add(block);
           block = list.oldest();
         }
@@ -346,12 +352,7 @@ class StreamCache {
     List<Tenancy> open = new ArrayList<>();
     lock.lock();
     try {
-      for (Block block = inUse.oldest(); block != null; block = block.next) {
-        Tenancy tenant = block.tenant;
-        if (tenant != null) {
-          open.add(tenant);
-        }
-      }
+      table.forEachTenant(open::add);
     } finally {
       lock.unlock();
     }
@@ -362,28 +363,21 @@ class StreamCache {
   final void describe(List<BlockInfo> into) {
     lock.lock();
     try {
-      describe(inUse, into);
-      describe(pending, into);
-      for (BlockList list : lists) {
-        describe(list, into);
-      }
+      table.forEach(block -> into.add(describe(block)));
     } finally {
       lock.unlock();
     }
   }
 
-  private void describe(BlockList list, List<BlockInfo> into) {
-    for (Block block = list.oldest(); block != null; block = block.next) {
-      into.add(
-          new BlockInfo(
-              block.id,
-              BlockInfo.State.valueOf(block.state.name()),
-              block.size,
-              block.requested,
-              stream.index(),
-              block.uses.outstanding(),
-              Math.max(0, allocator.clock() - block.stamp)));
-    }
+  private BlockInfo describe(Block block) {
+    return new BlockInfo(
+        block.id,
+        BlockInfo.State.valueOf(block.state.name()),
+        block.size,
+        block.requested,
+        stream.index(),
+        block.uses.outstanding(),
+        Math.max(0, allocator.clock() - block.stamp));
   }
 
   final DeviceStream stream() {

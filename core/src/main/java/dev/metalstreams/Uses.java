@@ -139,7 +139,9 @@ class Uses {
       values = Arrays.copyOf(values, more);
       recorded = Arrays.copyOf(recorded, more);
     }
-    others[count] = stream;
+    if (others[count] != stream) { // to store a reference costs more than to look
+      others[count] = stream;
+    }
     values[count] = 0;
     recorded[count] = false;
     return count++;

@@ -162,9 +162,8 @@ class BlockInterleavingTest {
         void detach(BlockList list, Block block) {
           lock.unlock();
           lock.lock();
-          BlockList now = block.list;
-          if (now != null) {
-            now.remove(block);
+          if (list.has(block)) {
+            list.remove(block);
           }
         }
       };

@@ -157,6 +157,7 @@ class MemoryModelTest {
           super.detach(list, block);
           Block again = new Block(block.id, block.handle, block.size, block.sizeClass, stream);
           again.state = Block.State.CACHED;
+          list.table().enter(again);
           list.add(again);
         }
       };
@@ -181,7 +182,7 @@ class MemoryModelTest {
         caught("reuse before other stream", ReusesAtOnce::new, Check.EARLY_REUSE),
         caught("fence at record time", FencesAtTheRecord::new, Check.EARLY_REUSE),
         caught("map without wait", MapsWithoutAWait::new, Check.HOST_ACCESS),
-        caught("lost pending", LosesPending::new, Check.LOST_BLOCK),
+        caught("lost pending", LosesPending::new, Check.KEPT_TOO_LONG),
         caught("double hand-out", HandsOutTwice::new, Check.LOST_BLOCK),
         caught(
             "wrong peak",
