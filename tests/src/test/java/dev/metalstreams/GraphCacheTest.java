@@ -164,6 +164,43 @@ class GraphCacheTest {
     assertThat(live).isEmpty();
   }
 
+  @Test
+  void whoIsInterruptedWhileHeWaitsLeavesNoUseBehind() throws Exception {
+    CountDownLatch go = new CountDownLatch(1);
+    GraphCache cache =
+        new GraphCache(
+            key -> {
+              awaitUninterrupted(go);
+              return compile(key);
+            },
+            this::destroy,
+            0);
+    Background<GraphCache.Program> first =
+        Background.call(() -> cache.acquire(graph(1))).untilParked();
+    Background<Boolean> second =
+        Background.run(
+                () -> {
+                  assertThatExceptionOfType(WaitInterruptedException.class)
+                      .isThrownBy(() -> cache.acquire(graph(1)));
+                  assertThat(Thread.currentThread().isInterrupted()).isTrue();
+                })
+            .untilParked();
+    second.thread().interrupt();
+    second.get();
+    go.countDown();
+    cache.release(first.get());
+    assertThat(live).isEmpty();
+  }
+
+  @Test
+  void figuresAndCloseHoldNobodyUp() throws Exception {
+    GraphCache cache = cache(1);
+    cache.release(cache.acquire(graph(1)));
+    assertThat(cache.stats().size()).isEqualTo(1);
+    cache.close();
+    assertThat(Background.call(cache::stats).get().size()).isZero();
+  }
+
   /** Threads that all begin at once, each asking for graphs in an order of its own. */
   @ParameterizedTest
   @CsvSource({"16, 30, 64", "16, 1, 64", "16, 30, 5", "16, 10, 0"})

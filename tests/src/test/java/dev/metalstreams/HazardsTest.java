@@ -81,6 +81,13 @@ class HazardsTest extends CoreTest {
   }
 
   @Test
+  void aReadDoesNotHideTheWriteBeforeIt() {
+    fill(a, x);
+    copy(a, x, z);
+    assertThat(races(() -> copy(b, x, y)).earlier().writes()).isTrue();
+  }
+
+  @Test
   void readsOfManyStreamsAreAllRemembered() {
     copy(a, x, device.allocate(64, a));
     copy(b, x, y);
@@ -462,10 +469,12 @@ class HazardsTest extends CoreTest {
     String file = "HazardsTest.java:";
     assertThat(race.getMessage())
         .matches(
-            "race between stream 1 and stream 2: `copy` at \\S+HazardsTest\\S+\\(HazardsTest.java:\\d+\\) on stream 2"
-                + " \\(value 1\\) reads bytes 8 to 24 of a buffer; `fill` at \\S+HazardsTest.fill\\S+ on stream 1"
-                + " \\(value 1\\) writes bytes 0 to 64, and nothing orders the one after the other. Stream 2 must wait"
-                + " for an event recorded on stream 1 after `fill` at \\S+HazardsTest.fill\\(HazardsTest.java:\\d+\\)");
+            "race between stream 1 and stream 2: `copy` at"
+                + " \\S+HazardsTest\\S+\\(HazardsTest.java:\\d+\\) on stream 2 \\(value 1\\) reads"
+                + " bytes 8 to 24 of a buffer; `fill` at \\S+HazardsTest.fill\\S+ on stream 1"
+                + " \\(value 1\\) writes bytes 0 to 64, and nothing orders the one after the other."
+                + " Stream 2 must wait for an event recorded on stream 1 after `fill` at"
+                + " \\S+HazardsTest.fill\\(HazardsTest.java:\\d+\\)");
     assertThat(race.earlier().site()).asString().contains(file);
     assertThat(race.earlier().exact()).isTrue();
     assertThat(race.later().site()).asString().contains(file);
@@ -482,6 +491,19 @@ class HazardsTest extends CoreTest {
     assertThat(race.earlier().exact()).isFalse();
     assertThat(race.getMessage()).contains("call site not kept; last seen at dev.metalstreams");
     assertThat(race.later().exact()).isTrue();
+  }
+
+  @Test
+  void oneInSoManyOfALongRunIsLookedUpAndWhoeverRacesIs() {
+    script.letRun();
+    DeviceStream busy = device.streams().stream(5);
+    for (int i = 0; i <= 1024; i++) {
+      fill(busy, y);
+    }
+    assertThat(races(() -> fill(b, y)).earlier().exact()).as("operation 1024, of 64").isTrue();
+    fill(a, x);
+    StreamRaceException race = races(() -> fill(busy, x));
+    assertThat(race.later().exact()).as("it is the caller that is told").isTrue();
   }
 
   @Test

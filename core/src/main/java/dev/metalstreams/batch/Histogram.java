@@ -44,7 +44,7 @@ final class Histogram {
     long seen = 0;
     for (int i = 0; i < counts.length(); i++) {
       seen += counts.get(i);
-      if (total > 0 && seen >= rank) {
+      if (seen >= rank) {
         return top(i);
       }
     }

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatNullPointerException;
 
 import dev.metalstreams.Device;
 import dev.metalstreams.DeviceBuffer;
+import dev.metalstreams.DeviceClosedException;
 import dev.metalstreams.DeviceStream;
 import dev.metalstreams.MetalStreamsException;
 import dev.metalstreams.driver.Status;
@@ -219,6 +220,37 @@ class BatchQueueTest {
   }
 
   @Test
+  void whoIsInterruptedWhileHeWaitsForAPlaceLearnsSo() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).capacity(1).overload(Overload.BLOCK).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2);
+      CompletableFuture<Boolean> flag = new CompletableFuture<>();
+      Thread submitter =
+          Thread.ofPlatform()
+              .start(
+                  () -> {
+                    try {
+                      queue.submit(3);
+                      flag.completeExceptionally(new AssertionError("it was accepted"));
+                    } catch (RejectedExecutionException e) {
+                      flag.complete(Thread.currentThread().isInterrupted());
+                    }
+                  });
+      while (submitter.getState() != Thread.State.WAITING) {
+        Thread.onSpinWait();
+      }
+      submitter.interrupt();
+      assertThat(flag.get(30, TimeUnit.SECONDS)).isTrue();
+      gate.open.countDown();
+      assertThat(get(first) + get(second)).isEqualTo(6);
+      assertThat(queue.stats().rejected()).isEqualTo(1);
+    }
+  }
+
+  @Test
   void aFullQueueMakesTheCallerServe() throws Exception {
     List<Thread> servers = new ArrayList<>();
     Gate gate = new Gate();
@@ -261,6 +293,153 @@ class BatchQueueTest {
       assertThat(get(patient)).isEqualTo(6);
       assertThat(queue.stats().expired()).isEqualTo(1);
       assertThat(gate.batches).doesNotContain(List.of(2));
+    }
+  }
+
+  @Test
+  void allRequestsOfOneDeadlineExpire() throws Exception {
+    AtomicLong time = new AtomicLong();
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue = gate.queue().maxBatch(1).clock(time::get).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2, Duration.ofNanos(10));
+      CompletableFuture<Integer> third = queue.submit(3, Duration.ofNanos(10));
+      time.set(10);
+      gate.open.countDown();
+      assertThat(get(first)).isEqualTo(2);
+      assertThat(failureOf(second)).isInstanceOf(TimeoutException.class);
+      assertThat(failureOf(third)).isInstanceOf(TimeoutException.class);
+    }
+  }
+
+  @Test
+  void aDeadlineBeyondAllTimeIsNone() throws Exception {
+    AtomicLong time = new AtomicLong(1000);
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.<Integer, Integer>builder(BatchFunction.of(in -> in)).clock(time::get).build()) {
+      assertThat(get(queue.submit(1, Duration.ofNanos(Long.MAX_VALUE - 1)))).isEqualTo(1);
+      time.set(-1000);
+      assertThat(get(queue.submit(2, Duration.ofNanos(Long.MAX_VALUE - 1)))).isEqualTo(2);
+    }
+  }
+
+  /** A batch has taken 800 ns: the mean, which starts at 0, is an eighth of that. */
+  @Test
+  void aRequestIsServedAsLongBeforeItsDeadlineAsServingTakes() throws Exception {
+    AtomicLong time = new AtomicLong();
+    BatchFunction<Integer, Integer> function =
+        BatchFunction.of(
+            inputs -> {
+              time.addAndGet(inputs.get(0));
+              return inputs;
+            });
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function)
+            .maxBatch(2)
+            .maxDelay(Duration.ofHours(1))
+            .clock(time::get)
+            .build()) {
+      CompletableFuture<Integer> first = queue.submit(800);
+      time.addAndGet(40);
+      CompletableFuture<Integer> second = queue.submit(801);
+      assertThat(get(first) + get(second)).isEqualTo(1601);
+      BatchStats stats = queue.stats();
+      assertThat(stats.waitP50()).isZero();
+      assertThat(stats.waitP99()).isBetween(40L, 45L);
+      assertThat(stats.serveP50()).isBetween(800L, 900L);
+      assertThat(stats.meanSize()).isEqualTo(2);
+      CompletableFuture<Integer> third = queue.submit(0, Duration.ofNanos(1000));
+      time.addAndGet(900);
+      assertThat(get(third)).isZero();
+      assertThat(queue.stats().flushes()).containsEntry(FlushReason.DEADLINE, 1L);
+      assertThat(queue.stats().utilisation()).isEqualTo(0.75);
+    }
+  }
+
+  @Test
+  void aBatchIsAsHeavyAsAllowed() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().weigher(each -> each, 10).maxDelay(Duration.ofHours(1)).build()) {
+      CompletableFuture<Integer> all = queue.submit(10);
+      gate.reached.await();
+      List<CompletableFuture<Integer>> others = new ArrayList<>();
+      for (int weight : new int[] {0, 4, 6, 3, 7}) {
+        others.add(queue.submit(weight));
+      }
+      gate.open.countDown();
+      assertThat(get(all)).isEqualTo(20);
+      for (CompletableFuture<Integer> each : others) {
+        get(each);
+      }
+      assertThat(gate.batches).containsExactly(List.of(10), List.of(0, 4, 6), List.of(3, 7));
+    }
+  }
+
+  @Test
+  void aRetryPassesOverWhatWasCancelledMeanwhile() throws Exception {
+    CountDownLatch failing = new CountDownLatch(1);
+    CountDownLatch fail = new CountDownLatch(1);
+    ConcurrentLinkedQueue<List<Integer>> batches = new ConcurrentLinkedQueue<>();
+    BatchFunction<Integer, Integer> function =
+        batch -> {
+          batches.add(batch.inputs());
+          if (batch.inputs().size() > 1) {
+            failing.countDown();
+            fail.await();
+            throw new IllegalStateException("too many");
+          }
+          return CompletableFuture.completedFuture(batch.inputs());
+        };
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function)
+            .maxBatch(3)
+            .maxDelay(Duration.ofHours(1))
+            .retryAlone(true)
+            .build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      CompletableFuture<Integer> second = queue.submit(2);
+      CompletableFuture<Integer> third = queue.submit(3);
+      failing.await();
+      assertThat(second.cancel(true)).isTrue();
+      fail.countDown();
+      assertThat(get(first) + get(third)).isEqualTo(4);
+      assertThat(batches).containsExactly(List.of(1, 2, 3), List.of(1), List.of(3));
+      BatchStats stats = queue.stats();
+      assertThat(stats.succeeded()).isEqualTo(2);
+      assertThat(stats.cancelled()).isEqualTo(1);
+      assertThat(stats.flushes()).containsEntry(FlushReason.ALONE, 2L);
+    }
+  }
+
+  @Test
+  void aResultThatNobodyTakesIsDiscarded() throws Exception {
+    Gate gate = new Gate();
+    ConcurrentLinkedQueue<Integer> discarded = new ConcurrentLinkedQueue<>();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(2).maxDelay(Duration.ofHours(1)).discard(discarded::add).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      CompletableFuture<Integer> second = queue.submit(2);
+      gate.reached.await();
+      assertThat(first.cancel(true)).isTrue();
+      gate.open.countDown();
+      assertThat(get(second)).isEqualTo(4);
+      assertThat(discarded).containsExactly(2);
+    }
+  }
+
+  @Test
+  void aCompleterThatRefusesKeepsNoRequestFromItsOutcome() throws Exception {
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.<Integer, Integer>builder(BatchFunction.of(in -> in))
+            .completer(
+                task -> {
+                  throw new RejectedExecutionException("planted");
+                })
+            .build()) {
+      assertThat(get(queue.submit(1))).isEqualTo(1);
+      assertThat(get(queue.submit(2))).as("the worker goes on").isEqualTo(2);
     }
   }
 
@@ -355,6 +534,88 @@ class BatchQueueTest {
     assertThat(queue.stats().abandoned()).isEqualTo(2);
     assertThat(queue.stats().ended()).isEqualTo(queue.stats().accepted());
     awaitNoThread("stuck");
+  }
+
+  @Test
+  void anInterruptEndsTheCloseAsIfTheTimeWereOver() throws Exception {
+    Gate gate = new Gate();
+    BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).workers(2).name("interrupted").build();
+    List<CompletableFuture<Integer>> requests = new ArrayList<>();
+    for (int i = 0; i < 3; i++) {
+      requests.add(queue.submit(i));
+    }
+    gate.reached.await();
+    CompletableFuture<Boolean> flag = new CompletableFuture<>();
+    Thread closer =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  queue.close(Duration.ofDays(1));
+                  flag.complete(Thread.currentThread().isInterrupted());
+                });
+    closer.interrupt();
+    assertThat(flag.get(30, TimeUnit.SECONDS)).as("the interrupt is kept").isTrue();
+    for (CompletableFuture<Integer> request : requests) {
+      assertThat(failureOf(request)).isInstanceOf(RejectedExecutionException.class);
+    }
+    awaitNoThread("interrupted");
+  }
+
+  @Test
+  void aWorkerThatIsInterruptedForNoReasonGoesOn() throws Exception {
+    CountDownLatch taken = new CountDownLatch(1);
+    CompletableFuture<List<Integer>> pending = new CompletableFuture<>();
+    BatchFunction<Integer, Integer> function =
+        batch -> {
+          taken.countDown();
+          return batch.inputs().get(0) == 1
+              ? pending
+              : CompletableFuture.completedFuture(batch.inputs());
+        };
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function).maxBatch(1).name("disturbed").build()) {
+      Thread worker = threadCalled("disturbed");
+      awaitParked(worker);
+      worker.interrupt(); // it waits for work
+      CompletableFuture<Integer> first = queue.submit(1);
+      CompletableFuture<Integer> second = queue.submit(2);
+      taken.await();
+      awaitParked(worker);
+      worker.interrupt(); // it waits until the first batch is over
+      awaitParked(worker);
+      assertThat(second).isNotDone();
+      pending.complete(List.of(1));
+      assertThat(get(first) + get(second)).isEqualTo(3);
+    }
+  }
+
+  private static Thread threadCalled(String name) {
+    return Thread.getAllStackTraces().keySet().stream()
+        .filter(thread -> thread.getName().startsWith(name))
+        .findFirst()
+        .orElseThrow();
+  }
+
+  private static void awaitParked(Thread thread) {
+    while (thread.getState() != Thread.State.WAITING) {
+      Thread.onSpinWait();
+    }
+  }
+
+  @Test
+  void withoutAStreamToBeHadEveryRequestLearnsWhy() throws Exception {
+    Device device = Device.builder().driver(Script.automatic().provider()).open();
+    BatchQueue<Integer, Integer> queue =
+        new BatchQueue<>(
+            BatchQueue.<Integer, Integer>builder(BatchFunction.of(in -> in)).device(device));
+    CompletableFuture<Integer> request = queue.submit(1);
+    device.close();
+    queue.start();
+    assertThat(failureOf(request)).isInstanceOf(DeviceClosedException.class);
+    assertThatExceptionOfType(RejectedExecutionException.class).isThrownBy(() -> queue.submit(2));
+    queue.close();
+    assertThat(queue.stats().abandoned()).isEqualTo(1);
   }
 
   private static void awaitNoThread(String name) {
@@ -576,8 +837,17 @@ class BatchQueueTest {
       histogram.record(value);
     }
     histogram.record(Long.MAX_VALUE);
+    histogram.record(-1); // a clock that was set back
     assertThat(histogram.quantile(0.5)).isBetween(50_000L, 56_250L);
     assertThat(histogram.quantile(0.99)).isBetween(99_000L, 111_375L);
     assertThat(histogram.quantile(1)).isEqualTo(Long.MAX_VALUE);
+    Histogram small = new Histogram();
+    for (long value : new long[] {3, 5, 5, 8}) {
+      small.record(value);
+    }
+    assertThat(small.quantile(0)).as("small values are exact").isEqualTo(3);
+    assertThat(small.quantile(0.25)).isEqualTo(3);
+    assertThat(small.quantile(0.5)).isEqualTo(5);
+    assertThat(small.quantile(1)).isEqualTo(8);
   }
 }

@@ -71,9 +71,20 @@ class LineTest {
 
   @Test
   void theOldestMayBeOfAnyPriority() {
-    add("young", 1, 2, 8, NEVER);
+    Request<String, String> young = request("young", 1, 2, 8, NEVER);
+    line.add(young);
     add("old", 1, 1, 3, NEVER);
     assertThat(due(9, 10).in()).isEqualTo(4);
+    add("oldest", 1, 2, 1, NEVER);
+    line.remove(young);
+    assertThat(due(9, 10).in()).isEqualTo(2);
+  }
+
+  @Test
+  void theClockMayBeNegative() {
+    add("new", 1, 0, -2, NEVER);
+    add("old", 1, 1, -6, NEVER);
+    assertThat(due(-1, 10)).isEqualTo(new Line.Due(5, FlushReason.DELAY));
   }
 
   @Test
