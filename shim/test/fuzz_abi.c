@@ -4,18 +4,15 @@
  */
 
 /* A libFuzzer target: any sequence of calls, valid or not, with handles that live. What is checked: no sanitizer
- * complains, every status is one of mst.h, an error writes no out-parameter, and nothing lives at the end.
+ * complains, nothing lives at the end, and each result is one that the model in abi_model.c allows.
  *
  *     cmake -S shim -B build -DMST_SANITIZE=fuzzer-no-link,address,undefined -DCMAKE_C_COMPILER=clang
  *     cmake --build build --target fuzz_abi && build/test/fuzz_abi -max_total_time=60 */
 #include <math.h>
-#include <stdbool.h>
 
-#include "check.h"
+#include "abi_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { DEVICES = 2, QUEUES = 4, BUFFERS = 6, GRAPHS = 2, EXECUTABLES = 3, MOST_ARGUMENTS = 8 };
 
 typedef struct input {
   const uint8_t *data;
@@ -25,7 +22,6 @@ typedef struct input {
 static struct {
   mst_device *devices[DEVICES];
   mst_queue *queues[QUEUES];
-  uint64_t next_values[QUEUES];
   mst_buffer *buffers[BUFFERS];
   mst_graph *graphs[GRAPHS];
   mst_executable *executables[EXECUTABLES];
@@ -57,13 +53,6 @@ static uint64_t number(input *in) {
   }
 }
 
-static int32_t check_status(int32_t status) {
-  CHECK(status <= MST_TIMEOUT && status >= MST_ERROR_INTERNAL);
-  CHECK(status != MST_ERROR_INTERNAL);
-  CHECK(status >= 0 || mst_last_error()[0] != '\0');
-  return status;
-}
-
 /* A queue, or now and then an object of another type, or NULL. */
 static mst_queue *any_queue(input *in) {
   uint8_t choice = byte(in);
@@ -76,9 +65,10 @@ static mst_buffer *any_buffer(input *in) {
 }
 
 /* The value that fits, or another. */
-static uint64_t any_value(input *in, int queue) {
+static uint64_t any_value(input *in, const mst_queue *queue) {
   uint8_t choice = byte(in);
-  return choice < 200 ? live.next_values[queue] : choice < 240 ? live.next_values[queue] - (choice - 199u) : number(in);
+  uint64_t next = model_next_value(queue);
+  return choice < 200 ? next : choice < 240 ? next - (choice - 199u) : number(in);
 }
 
 /* The first device, mostly. */
@@ -91,27 +81,27 @@ static void create_something(input *in) {
   switch (byte(in) % 3) {
     case 0: {
       int at = byte(in) % QUEUES;
-      if (live.queues[at] == NULL && check_status(mst_queue_create(device, live.next_queue_id++, NULL, byte(in) % 70u,
-                                                                   &live.queues[at])) == MST_OK) {
-        live.next_values[at] = 1;
+      uint8_t most = byte(in);
+      if (live.queues[at] == NULL) {
+        /* Few in flight, mostly, so that it is soon too many; now and then with the id of another. */
+        uint64_t id = live.next_queue_id++;
+        checked_queue_create(device, most % 16 == 15 ? model_taken_id(device, id) : id,
+                             most < 128 ? most % 4u : most % 70u, &live.queues[at]);
       }
       break;
     }
     case 1: {
       int at = byte(in) % BUFFERS;
-      void *contents = NULL;
-      if (live.buffers[at] == NULL &&
-          check_status(mst_buffer_create(device, number(in), byte(in) % 3, &live.buffers[at], &contents)) != MST_OK) {
-        CHECK(live.buffers[at] == NULL && contents == NULL);
-      } else if (contents != NULL) {
-        *(uint8_t *)contents = 1;
+      if (live.buffers[at] == NULL) {
+        uint64_t bytes = number(in);
+        checked_buffer_create(device, bytes, byte(in) % 3, &live.buffers[at]);
       }
       break;
     }
     default: {
       int at = byte(in) % GRAPHS;
       if (live.graphs[at] == NULL) {
-        check_status(mst_graph_create(device, &live.graphs[at]));
+        checked_graph_create(device, &live.graphs[at]);
       }
       break;
     }
@@ -122,30 +112,26 @@ static void destroy_something(input *in) {
   switch (byte(in) % 4) {
     case 0: {
       int at = byte(in) % QUEUES;
-      for (int i = 0; i < QUEUES; i++) {
-        mst_test_release(live.queues[i]); /* it may wait for these */
-      }
-      if (check_status(mst_queue_destroy(live.queues[at])) == MST_OK) {
-        live.queues[at] = NULL;
-      }
+      checked_queue_destroy(live.queues[at]);
+      live.queues[at] = NULL;
       break;
     }
     case 1: {
       int at = byte(in) % BUFFERS;
-      if (check_status(mst_buffer_destroy(live.buffers[at])) == MST_OK) {
+      if (checked_buffer_destroy(live.buffers[at]) == MST_OK) {
         live.buffers[at] = NULL;
       }
       break;
     }
     case 2: {
       int at = byte(in) % GRAPHS;
-      OK(mst_graph_destroy(live.graphs[at]));
+      checked_graph_destroy(live.graphs[at]);
       live.graphs[at] = NULL;
       break;
     }
     default: {
       int at = byte(in) % EXECUTABLES;
-      OK(mst_executable_destroy(live.executables[at]));
+      checked_executable_destroy(live.executables[at]);
       live.executables[at] = NULL;
       break;
     }
@@ -276,22 +262,32 @@ static int32_t add_rearranged(input *in, mst_graph *graph, int32_t *node) {
   }
 }
 
-static int32_t add_input(input *in, mst_graph *graph, int32_t *node) {
+/* Also tells its size. */
+static int32_t add_input(input *in, mst_graph *graph, int32_t *node, uint64_t *out_bytes) {
   int64_t dims[MST_MAX_RANK];
   any_dims(in, dims);
   int32_t dtype = any_dtype(in);
-  return mst_graph_input(graph, dtype, dims, any_rank(in), node);
+  int32_t rank = any_rank(in);
+  *out_bytes = dtype == MST_F16 ? 2 : 4;
+  for (int i = 0; i < rank && i < MST_MAX_RANK; i++) {
+    *out_bytes *= (uint64_t)dims[i];
+  }
+  return mst_graph_input(graph, dtype, dims, rank, node);
 }
 
 static void build_something(input *in) {
   mst_graph *graph = live.graphs[byte(in) % GRAPHS];
   int32_t node = -7;
   int32_t status = MST_OK;
+  enum node_kind kind = NODE_COMPUTED;
+  uint64_t bytes = 0;
   switch (byte(in) % 10) {
     case 0:
-      status = add_input(in, graph, &node);
+      kind = NODE_INPUT;
+      status = add_input(in, graph, &node, &bytes);
       break;
     case 1:
+      kind = NODE_CONSTANT;
       status = add_constant(in, graph, &node);
       break;
     case 2: {
@@ -312,58 +308,62 @@ static void build_something(input *in) {
       status = add_rearranged(in, graph, &node);
       break;
     case 8:
-      status = mst_graph_output(graph, any_node(in));
-      break;
+      checked_graph_output(graph, any_node(in));
+      return;
     default: {
       int at = byte(in) % EXECUTABLES;
       if (live.executables[at] == NULL) {
-        status = mst_graph_compile(graph, &live.executables[at]);
-        CHECK((status == MST_OK) == (live.executables[at] != NULL));
+        checked_graph_compile(graph, &live.executables[at]);
       }
-      break;
+      return;
     }
   }
-  check_status(status);
+  checked_node(graph, status, node, kind, bytes);
   CHECK(status == MST_OK || node == -7);
 }
 
-static void commit(input *in, int at) {
-  if (check_status(mst_commands_commit(live.queues[at], any_value(in, at), byte(in) % 5u)) == MST_OK) {
-    live.next_values[at]++;
-  }
+static void commit(input *in, mst_queue *queue) {
+  uint64_t value = any_value(in, queue);
+  checked_commands_commit(queue, value, byte(in) % 5u);
 }
 
 static void encode_something(input *in) {
   int at = byte(in) % QUEUES;
   mst_queue *queue = byte(in) == 255 ? any_queue(in) : live.queues[at];
-  uint64_t value = any_value(in, at);
+  uint64_t value = any_value(in, queue);
   if (byte(in) % 8 != 0) {
-    check_status(mst_commands_begin(live.queues[at], live.next_values[at])); /* often, one is open already */
+    checked_commands_begin(live.queues[at], model_next_value(live.queues[at])); /* often, one is open already */
   }
   switch (byte(in) % 5) {
-    case 0:
-      check_status(mst_encode_fill(queue, value, any_buffer(in), number(in), number(in), byte(in)));
+    case 0: {
+      mst_buffer *buffer = any_buffer(in);
+      uint64_t offset = number(in);
+      uint64_t length = number(in);
+      checked_encode_fill(queue, value, buffer, offset, length, byte(in));
       break;
+    }
     case 1: {
       mst_buffer *source = any_buffer(in);
       uint64_t offset = number(in);
-      check_status(mst_encode_copy(queue, value, source, offset, any_buffer(in), number(in), number(in)));
+      mst_buffer *target = any_buffer(in);
+      uint64_t target_offset = number(in);
+      checked_encode_copy(queue, value, source, offset, target, target_offset, number(in));
       break;
     }
     case 2: {
-      int other = byte(in) % QUEUES;
+      mst_queue *other = live.queues[byte(in) % QUEUES];
       uint8_t back = byte(in);
-      check_status(
-          mst_encode_wait(queue, value, live.queues[other], live.next_values[other] - (back < 250) - back % 2u));
+      checked_encode_wait(queue, value, other, model_next_value(other) - (back < 250) - back % 2u);
       break;
     }
     case 3: {
       mst_buffer *x = any_buffer(in);
       mst_buffer *gamma = any_buffer(in);
       mst_buffer *beta = any_buffer(in);
+      mst_buffer *y = any_buffer(in);
       uint64_t rows = number(in);
       uint64_t columns = number(in);
-      check_status(mst_encode_layer_norm(queue, value, x, gamma, beta, any_buffer(in), rows, columns, 1e-5f));
+      checked_encode_layer_norm(queue, value, x, gamma, beta, y, rows, columns, 1e-5f);
       break;
     }
     default: {
@@ -373,42 +373,45 @@ static void encode_something(input *in) {
         buffers[i] = first % 4 == 0 ? any_buffer(in) : live.buffers[i % BUFFERS];
       }
       uint8_t count = byte(in);
-      check_status(mst_encode_executable(queue, value, live.executables[first / 4 % EXECUTABLES], buffers,
-                                         count < 200 ? 4 : count % (MOST_ARGUMENTS + 1), first / 8 % 3u));
+      checked_encode_executable(queue, value, live.executables[first / 4 % EXECUTABLES], buffers,
+                                count < 200 ? 4 : count % (MOST_ARGUMENTS + 1), first / 8 % 3u);
       break;
     }
   }
   if (byte(in) % 2 == 0) {
-    commit(in, at);
+    commit(in, live.queues[at]);
   }
 }
 
+/* Often without limit, where the end is certain. */
+static void wait_for_something(input *in, mst_queue *queue) {
+  uint64_t value = any_value(in, queue) - 1;
+  uint8_t time = byte(in);
+  checked_queue_wait(queue, value, time % 2 == 0 && model_must_complete(queue, value) ? -1 : (int64_t)time * 100);
+}
+
 static void run_something(input *in) {
-  int at = byte(in) % QUEUES;
-  mst_queue *queue = live.queues[at];
+  mst_queue *queue = live.queues[byte(in) % QUEUES];
   switch (byte(in) % 8) {
     case 0:
     case 1:
-      check_status(mst_commands_begin(queue, any_value(in, at)));
+      checked_commands_begin(queue, any_value(in, queue));
       break;
     case 2:
     case 3:
-      commit(in, at);
+      commit(in, queue);
       break;
     case 4:
-      check_status(mst_commands_discard(queue, any_value(in, at)));
+      checked_commands_discard(queue, any_value(in, queue));
       break;
     case 5:
-      check_status(mst_queue_wait(queue, any_value(in, at) - 1, (int64_t)byte(in) * 100));
+      wait_for_something(in, queue);
       break;
     case 6:
-      check_status(mst_queue_reset(queue));
+      checked_queue_reset(queue);
       break;
     default:
-      if (queue != NULL) {
-        CHECK(mst_queue_completed_value(queue) < live.next_values[at]);
-        CHECK(mst_queue_failed_value(queue) < live.next_values[at]);
-      }
+      model_look();
       break;
   }
 }
@@ -417,60 +420,36 @@ static void test_something(input *in) {
   mst_device *device = any_device(in);
   switch (byte(in) % 8) {
     case 0:
-      check_status(mst_test_hold(any_queue(in)));
+      checked_hold(any_queue(in));
       break;
     case 1:
-      check_status(mst_test_release(any_queue(in)));
+      checked_release(any_queue(in));
       break;
-    case 2:
-      check_status(mst_test_step(any_queue(in), byte(in) % 4u));
+    case 2: {
+      mst_queue *queue = any_queue(in);
+      checked_step(queue, byte(in) % 4u);
       break;
+    }
     case 3:
-      check_status(mst_test_seed(device, byte(in)));
+      OK(mst_test_seed(device, byte(in)));
       break;
     case 4:
-      check_status(mst_test_latency(device, byte(in) % 2 * 10000u));
+      OK(mst_test_latency(device, byte(in) % 2 * 10000u));
       break;
-    case 5:
-      check_status(mst_test_fail("execute", byte(in) % 4u, byte(in) % 2 ? MST_ERROR_EXECUTION : MST_ERROR_DEVICE_LOST));
+    case 5: {
+      uint32_t n = byte(in) % 4u;
+      checked_fail_execution(n, byte(in) % 4 != 0 ? MST_ERROR_EXECUTION : MST_ERROR_DEVICE_LOST);
       break;
+    }
     case 6:
-      OK(mst_device_wake(device));
+      checked_device_wake(device);
       break;
     default: {
-      mst_completion completions[4];
-      int32_t count = -7;
-      int32_t status = check_status(mst_device_next_completions(device, completions, byte(in) % 5, 0, &count));
-      CHECK(status < 0 ? count == -7 : count >= 0 && count <= 4);
+      uint8_t capacity = byte(in);
+      checked_next_completions(device, capacity % 5, capacity / 5 % 2 == 1);
       break;
     }
   }
-}
-
-static void end_everything(bool devices_first) {
-  OK(mst_test_fail("execute", 0, MST_OK));
-  for (int i = 0; i < QUEUES; i++) {
-    mst_test_release(live.queues[i]);
-  }
-  for (int i = 0; devices_first && i < DEVICES; i++) {
-    OK(mst_device_close(live.devices[i]));
-  }
-  for (int i = 0; i < QUEUES; i++) {
-    OK(mst_queue_destroy(live.queues[i]));
-  }
-  for (int i = 0; i < BUFFERS; i++) {
-    OK(mst_buffer_destroy(live.buffers[i]));
-  }
-  for (int i = 0; i < GRAPHS; i++) {
-    OK(mst_graph_destroy(live.graphs[i]));
-  }
-  for (int i = 0; i < EXECUTABLES; i++) {
-    OK(mst_executable_destroy(live.executables[i]));
-  }
-  for (int i = 0; !devices_first && i < DEVICES; i++) {
-    OK(mst_device_close(live.devices[i]));
-  }
-  check_nothing_lives();
 }
 
 /* Something of everything, so that few calls are needed to get far: buffers and queues, of which the last are the second
@@ -480,26 +459,39 @@ static void begin_everything(void) {
     live.devices[i] = open_device(1);
     OK(mst_test_memory_limit(live.devices[i], 1 << 20));
   }
+  model_start(live.devices);
   for (int i = 0; i < QUEUES; i++) {
-    live.queues[i] = create_queue(live.devices[i == QUEUES - 1], live.next_queue_id++);
-    live.next_values[i] = 1;
+    uint32_t most = i == 0 ? MST_MAX_IN_FLIGHT : (uint32_t)i + 1;
+    checked_queue_create(live.devices[i == QUEUES - 1], live.next_queue_id++, most, &live.queues[i]);
   }
   for (int i = 0; i < BUFFERS; i++) {
-    float *values = NULL;
-    live.buffers[i] = create_floats(live.devices[i == BUFFERS - 1], 64, &values);
-    memset(values, 0, 64 * sizeof(float));
+    checked_buffer_create(live.devices[i == BUFFERS - 1], 256, i == 4 ? MST_STORAGE_PRIVATE : MST_STORAGE_SHARED,
+                          &live.buffers[i]);
   }
   const int64_t dims[2] = {8, 8};
-  int32_t nodes[6];
-  OK(mst_graph_create(live.devices[0], &live.graphs[0]));
-  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 2, &nodes[0]));
-  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 2, &nodes[1]));
-  OK(mst_graph_input(live.graphs[0], MST_F32, dims, 1, &nodes[2]));
-  OK(mst_graph_matmul(live.graphs[0], nodes[0], nodes[1], 0, &nodes[3]));
-  OK(mst_graph_add(live.graphs[0], nodes[3], nodes[2], &nodes[4]));
-  OK(mst_graph_relu(live.graphs[0], nodes[4], &nodes[5]));
-  OK(mst_graph_output(live.graphs[0], nodes[5]));
-  OK(mst_graph_compile(live.graphs[0], &live.executables[0]));
+  mst_graph *graph = NULL;
+  int32_t x = -1;
+  int32_t w = -1;
+  int32_t b = -1;
+  int32_t product = -1;
+  int32_t sum = -1;
+  int32_t y = -1;
+  checked_graph_create(live.devices[0], &graph);
+  OK(mst_graph_input(graph, MST_F32, dims, 2, &x));
+  checked_node(graph, MST_OK, x, NODE_INPUT, 256);
+  OK(mst_graph_input(graph, MST_F32, dims, 2, &w));
+  checked_node(graph, MST_OK, w, NODE_INPUT, 256);
+  OK(mst_graph_input(graph, MST_F32, dims, 1, &b));
+  checked_node(graph, MST_OK, b, NODE_INPUT, 32);
+  OK(mst_graph_matmul(graph, x, w, 0, &product));
+  checked_node(graph, MST_OK, product, NODE_COMPUTED, 256);
+  OK(mst_graph_add(graph, product, b, &sum));
+  checked_node(graph, MST_OK, sum, NODE_COMPUTED, 256);
+  OK(mst_graph_relu(graph, sum, &y));
+  checked_node(graph, MST_OK, y, NODE_COMPUTED, 256);
+  checked_graph_output(graph, y);
+  checked_graph_compile(graph, &live.executables[0]);
+  live.graphs[0] = graph;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -516,9 +508,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         destroy_something(&in);
         break;
       case 2:
-      case 3:
         build_something(&in);
         break;
+      case 3:
       case 4:
       case 5:
         encode_something(&in);
@@ -531,6 +523,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         break;
     }
   }
-  end_everything(devices_first);
+  model_finish(devices_first);
   return 0;
 }
