@@ -17,6 +17,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ThreadFactory;
 import java.util.function.ToDoubleFunction;
@@ -221,7 +223,8 @@ final class BatchBench implements Bench {
       sheet.conditions.add(
           "by hand: one thread puts rows together, uploads, runs, waits, reads; no pipelining");
       sheet.conditions.add(
-          "without batches: each thread uploads one sample, runs, waits and reads, on its own stream");
+          "without batches: each thread uploads one sample, runs, waits and reads, on its own"
+              + " stream");
       sheet.conditions.add(
           "queue: TensorBatcher, one worker, at most "
               + options.maxBatch()
@@ -229,7 +232,8 @@ final class BatchBench implements Bench {
               + options.maxDelay().toNanos() / 1_000_000.0
               + " ms; each thread submits one sample at a time and waits for its oldest answer");
       sheet.conditions.add(
-          "wait is from the submission to the start of the batch, execution from there to its end; p99 of the queue's own figures");
+          "wait is from the submission to the start of the batch, execution from there to its end;"
+              + " p99 of the queue's own figures");
       sheet.conditions.add("the last answer of each thread is compared with PyTorch's logits");
     }
 
@@ -371,13 +375,13 @@ final class BatchBench implements Bench {
     }
   }
 
-  /** 1, 2, 3, 4, 6, 8, 12 and so on: at most a third of a batch is padding. */
+  /** Eight for each doubling: at most a ninth of a batch is padding. */
   static int[] buckets(int most) {
-    List<Integer> sizes = new ArrayList<>();
+    SortedSet<Integer> sizes = new TreeSet<>();
     for (int power = 1; power < most; power *= 2) {
-      sizes.add(power);
-      if (power > 1 && power + power / 2 < most) {
-        sizes.add(power + power / 2);
+      int step = Math.max(1, power / 8);
+      for (int size = power; size < Math.min(2 * power, most); size += step) {
+        sizes.add(size);
       }
     }
     sizes.add(most);

@@ -266,6 +266,7 @@ class BenchCommandTest {
   @Test
   void bucketsLeaveLittlePadding() {
     assertThat(BatchBench.buckets(1)).containsExactly(1);
-    assertThat(BatchBench.buckets(10)).containsExactly(1, 2, 3, 4, 6, 8, 10);
+    assertThat(BatchBench.buckets(20))
+        .containsExactly(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20);
   }
 }
