@@ -23,19 +23,19 @@ final class HtmlPage {
       th, td { padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); }
       th { color: var(--soft); font-weight: 500; }
       th:first-child, td:first-child { text-align: left; }
-      td small { color: var(--soft); padding-left: .3rem; }
+      td small { color: var(--soft); padding-left: .3rem; white-space: nowrap; }
       ul { color: var(--soft); padding-left: 1.1rem; margin: .9rem 0 0; } p { margin: .75rem 0 0; }
       dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; }
       dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-      figure { margin: 0 0 1.25rem; } figcaption { color: var(--soft); }
+      figure { margin: 0 0 1.25rem; } figcaption { color: var(--soft); margin: 0 0 .5rem; }
       svg { width: 100%; height: auto; max-width: 46rem; display: block; }
       svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
       svg text.value { fill: var(--ink); }
       svg .grid { stroke: var(--line); } svg .axis { stroke: var(--soft); }
       .s0 { stroke: var(--s0); fill: var(--s0); } .s1 { stroke: var(--s1); fill: var(--s1); }
       .s2 { stroke: var(--s2); fill: var(--s2); }
-      svg .s0, svg .s1, svg .s2 { stroke-width: 2; } svg polyline { fill: none; }
-      svg text.s0, svg text.s1, svg text.s2 { stroke: none; } svg rect { stroke: none; }
+      svg [class] { stroke-width: 2; } svg .grid { stroke-width: 1; }
+      svg polyline[class] { fill: none; } svg text[class], svg rect[class] { stroke: none; }
       """;
 
   private HtmlPage() {}
@@ -80,10 +80,11 @@ final class HtmlPage {
         .append("</h2>\n");
     for (Sheet.Chart chart : sheet.charts) {
       html.append("<figure>\n")
-          .append(SvgChart.of(sheet, chart))
           .append("<figcaption>")
           .append(text(chart.title()))
-          .append("</figcaption>\n</figure>\n");
+          .append("</figcaption>\n")
+          .append(SvgChart.of(sheet, chart))
+          .append("</figure>\n");
     }
     html.append("<table>\n<tr>");
     sheet.columns.forEach(

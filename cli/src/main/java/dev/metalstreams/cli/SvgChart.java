@@ -15,11 +15,13 @@ final class SvgChart {
   private static final int WIDTH = 720;
   private static final int HEIGHT = 300;
   private static final int LEFT = 70;
-  private static final int RIGHT = 110;
+  private static final int RIGHT = 140;
   private static final int TOP = 14;
   private static final int BOTTOM = 42;
   private static final int BAR = 26;
-  private static final int BAR_LABEL = 300;
+
+  /** What a letter of a label takes at most, about. */
+  private static final double LETTER = 6.5;
 
   private final StringBuilder svg = new StringBuilder();
   private final List<Map<String, @Nullable Object>> rows;
@@ -56,6 +58,14 @@ final class SvgChart {
       return Figures.bytes(bytes);
     }
     return String.valueOf(label);
+  }
+
+  private int longestLabel() {
+    int longest = 0;
+    for (int row = 0; row < rows.size(); row++) {
+      longest = Math.max(longest, label(row).length());
+    }
+    return longest;
   }
 
   private Optional<Rate> value(int row, String field) {
@@ -146,7 +156,8 @@ final class SvgChart {
         svg.append(
             String.format(
                 Locale.ROOT,
-                "<line class=\"s%d\" opacity=\".35\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>%n",
+                "<line class=\"s%d\" opacity=\".35\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\""
+                    + " y2=\"%.1f\"/>%n",
                 series,
                 x(row),
                 x(row),
@@ -155,7 +166,8 @@ final class SvgChart {
         svg.append(
             String.format(
                 Locale.ROOT,
-                "<circle class=\"s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>%s: %s</title></circle>%n",
+                "<circle class=\"s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>%s:"
+                    + " %s</title></circle>%n",
                 series,
                 x(row),
                 y,
@@ -198,7 +210,8 @@ final class SvgChart {
   private void bars() {
     begin(rows.size() * BAR * chart.values().size() + 8);
     double largest = largest();
-    double width = WIDTH - BAR_LABEL - 90;
+    int left = 16 + (int) (LETTER * longestLabel());
+    double width = WIDTH - left - 90;
     int line = 0;
     for (int row = 0; row < rows.size(); row++) {
       for (int series = 0; series < chart.values().size(); series++) {
@@ -209,7 +222,7 @@ final class SvgChart {
             String.format(
                 Locale.ROOT,
                 "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>%n",
-                BAR_LABEL - 8,
+                left - 8,
                 y + 15,
                 HtmlPage.text(label(row))));
         svg.append(
@@ -217,7 +230,7 @@ final class SvgChart {
                 Locale.ROOT,
                 "<rect class=\"s%d\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"3\"/>%n",
                 series,
-                BAR_LABEL,
+                left,
                 y + 2,
                 Math.max(length, 1),
                 BAR - 8));
@@ -225,7 +238,7 @@ final class SvgChart {
             String.format(
                 Locale.ROOT,
                 "<text class=\"value\" x=\"%.1f\" y=\"%d\">%s</text>%n",
-                BAR_LABEL + length + 6,
+                left + length + 6,
                 y + 15,
                 value.map(rate -> number(rate.median())).orElse("-")));
       }
