@@ -44,6 +44,9 @@ final class BlockTable {
 
   /** A block that is in no table comes into this one. */
   void enter(Block block) {
+    if (block.number != NONE) {
+      throw new IllegalStateException(block + " is in a table already");
+    }
     if (spares == 0 && end == blocks.length) {
       int more = Math.max(16, 2 * end);
       blocks = Arrays.copyOf(blocks, more);
