@@ -9,6 +9,7 @@ import dev.metalstreams.script.Script;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -197,11 +198,70 @@ class TimelineTest {
     assertThat(polling.nanos()).as("a quick look stays").isEqualTo(100);
     polling.waited(50);
     assertThat(polling.nanos()).as("it blocked, but it was short").isEqualTo(100);
+    polling.waited(3200);
+    assertThat(polling.nanos()).as("just as long as allowed").isEqualTo(3200);
     polling.waited(1000);
     assertThat(polling.nanos()).isEqualTo(2000);
     Polling never = new Polling(0);
     never.waited(0);
     assertThat(never.nanos()).isZero();
+  }
+
+  /** Where a wait polls for hours unless it sees the value. */
+  private static final long HOURS = TimeUnit.HOURS.toNanos(2);
+
+  @Test
+  void aWaitThatPollsSeesTheValueAtOnceAndAsksForNoMore() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Polling polling = new Polling(HOURS);
+    Timeline on = new Timeline(waiting.driver(), handle, "stream 0", 0, HOURS, polling);
+    List<String> calls = new CopyOnWriteArrayList<>();
+    waiting.intercept("awaitValue", () -> calls.add("awaitValue"));
+    CountDownLatch looks = new CountDownLatch(3);
+    waiting.intercept("completedValue", looks::countDown);
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter = Background.run(() -> await(on, 1, FOREVER));
+    looks.await();
+    waiting.run(1);
+    waiter.get(); // without any completion thread
+    assertThat(calls).as("native waits").isEmpty();
+    assertThat(polling.nanos()).as("twice the time it took").isLessThan(HOURS / 2);
+  }
+
+  @Test
+  void aWaitThatBlocksIsMeasuredToo() throws Exception {
+    Polling polling = new Polling(1000);
+    Timeline on = new Timeline(driver, queue, "stream 3", 3, HOURS, polling);
+    driver.begin(queue, 1);
+    driver.commit(queue, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter = Background.run(() -> await(on, 1, FOREVER)).untilParked();
+    script.run(1);
+    on.complete(1, Timeline.GpuTimes.UNASKED, null);
+    waiter.get();
+    assertThat(polling.nanos()).as("longer than allowed: half").isEqualTo(500);
+  }
+
+  @Test
+  void doesNotPollWhereWaitingDoesTheWork() throws Exception {
+    Script helped = Script.waitedFor();
+    long handle = helped.driver().createQueue(1, "", 64);
+    Timeline on = new Timeline(helped.driver(), handle, "stream 0", 0, HOURS, new Polling(HOURS));
+    helped.driver().begin(handle, 1);
+    helped.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    await(on, 1, FOREVER);
+    assertThat(helped.completed(1)).isEqualTo(1);
+    helped.driver().begin(handle, 2);
+    helped.driver().commit(handle, 2, 0);
+    on.submitted(2);
+    Background<Boolean> virtual = Background.runVirtually(() -> await(on, 2, FOREVER));
+    on.awaitReached(2, FOREVER); // the virtual one polls, and does no work
+    virtual.get();
+    assertThat(helped.violations()).isEmpty();
   }
 
   @Test
@@ -372,6 +432,119 @@ class TimelineTest {
     assertThat(script.queues()).isEmpty();
     assertThat(timeline.reached(1)).isTrue();
     assertThat(timeline.reached(2)).isFalse();
+    assertThat(timeline.drained(0)).isTrue();
     assertThat(script.violations()).isEmpty();
+  }
+
+  @Test
+  void theQueueOutlivesWhoWaitsForItInTheDriver() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Timeline on = new Timeline(waiting.driver(), handle, "stream 0", 0, HOURS, new Polling(0));
+    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch go = new CountDownLatch(1);
+    waiting.intercept(
+        "awaitValue",
+        () -> {
+          inside.countDown();
+          try {
+            go.await();
+          } catch (InterruptedException e) {
+            throw new AssertionError(e);
+          }
+        });
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter = Background.run(() -> on.awaitReached(1, FOREVER));
+    inside.await();
+    waiting.run(1);
+    on.end(new DeviceClosedException("the end"));
+    on.destroyQueue();
+    assertThat(waiting.queues()).as("somebody is in a call on it").hasSize(1);
+    go.countDown();
+    try {
+      waiter.get();
+    } catch (DeviceClosedException e) {
+      // The queue went before it could look.
+    }
+    assertThat(waiting.queues()).isEmpty();
+    assertThat(waiting.violations()).isEmpty();
+  }
+
+  @Test
+  void drainsDeafToInterruptsAndToFailures() throws Exception {
+    submit();
+    assertThat(timeline.drained(0)).isFalse();
+    assertThat(timeline.drained(1000)).isFalse();
+    Background<Boolean> closer =
+        Background.run(
+            () -> {
+              Thread.currentThread().interrupt();
+              assertThat(timeline.drained(HOURS)).isTrue();
+              assertThat(Thread.currentThread().isInterrupted()).as("kept for later").isTrue();
+            });
+    closer.untilParked();
+    script.fail(1, Status.EXECUTION, "nobody is told");
+    script.run(1);
+    closer.get();
+    Background.run(
+            () -> {
+              assertThat(timeline.drained(HOURS)).isTrue();
+              assertThat(Thread.currentThread().isInterrupted()).as("none came").isFalse();
+            })
+        .get();
+  }
+
+  @Test
+  void remembersEveryFailureButTheCausesOfTheLastAlone() {
+    int failures = 20;
+    for (int i = 1; i <= failures; i++) {
+      script.fail(1, Status.EXECUTION, "cause " + i + ".");
+      submit();
+      script.runAll();
+      drain();
+      driver.resetQueue(queue);
+      timeline.reset();
+    }
+    for (int i = 1; i <= failures; i++) {
+      assertThat(timeline.failureAt(i))
+          .as("failure at %d", i)
+          .isNotNull()
+          .hasMessageContaining(i > failures - 16 ? "cause " + i + "." : "forgotten");
+      assertThat(timeline.settled(i)).isTrue();
+    }
+    assertThat(timeline.failureAt(failures + 1)).isNull();
+    assertThat(timeline.settled(failures + 1)).isFalse();
+  }
+
+  @Test
+  void whoAsksForTimesAfterTheEndIsTold() {
+    timeline.end(new DeviceClosedException("the end"));
+    List<MetalStreamsException> told = new ArrayList<>();
+    timeline.time(
+        1,
+        new Timeline.TimedEvent() {
+          @Override
+          public void times(Timeline.GpuTimes times) {
+            throw new AssertionError("there are none");
+          }
+
+          @Override
+          public void none(MetalStreamsException why) {
+            told.add(why);
+          }
+        });
+    assertThat(told).hasOnlyElementsOfType(DeviceClosedException.class).hasSize(1);
+    assertThat(timeline.timed()).isFalse();
+  }
+
+  @Test
+  void showsBothNumbers() {
+    submit();
+    submit();
+    script.run(1);
+    drain();
+    assertThat(timeline).hasToString("stream 3[submitted 2, completed 1]");
   }
 }

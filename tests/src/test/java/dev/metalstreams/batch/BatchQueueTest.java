@@ -133,6 +133,8 @@ class BatchQueueTest {
       assertThat(late.completeExceptionally(new TimeoutException("orTimeout does this"))).isTrue();
       assertThat(known.complete(33)).isTrue();
       assertThat(known.cancel(true)).as("it has an outcome").isFalse();
+      assertThat(known.complete(34)).isFalse();
+      assertThat(known.completeExceptionally(new TimeoutException())).isFalse();
       CompletableFuture<Integer> fourth = queue.submit(4);
       CompletableFuture<Integer> fifth = queue.submit(5);
       gate.open.countDown();
@@ -504,6 +506,21 @@ class BatchQueueTest {
   }
 
   @Test
+  void aStageThatFailsLaterFailsTheBatchWithWhatItFailedOf() throws Exception {
+    BatchFunction<Integer, Integer> function =
+        batch ->
+            CompletableFuture.supplyAsync(
+                () -> {
+                  throw new IllegalStateException("later"); // arrives in a CompletionException
+                });
+    try (BatchQueue<Integer, Integer> queue = BatchQueue.builder(function).build()) {
+      assertThat(failureOf(queue.submit(1)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("later");
+    }
+  }
+
+  @Test
   void theCloseServesWhatWaits() throws Exception {
     Gate gate = new Gate();
     BatchQueue<Integer, Integer> queue =
@@ -640,6 +657,10 @@ class BatchQueueTest {
     assertThatIllegalArgumentException().isThrownBy(() -> builder.priorities(0));
     assertThatIllegalArgumentException().isThrownBy(() -> builder.maxDelay(Duration.ofNanos(-1)));
     assertThatIllegalArgumentException().isThrownBy(() -> builder.latencyTarget(Duration.ZERO));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> builder.latencyTarget(Duration.ofNanos(-1)));
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> builder.closeTimeout(Duration.ofNanos(-1)));
     assertThatIllegalArgumentException().isThrownBy(() -> builder.weigher(each -> 1, 0));
     builder.weigher(each -> each, 10);
     try (BatchQueue<Integer, Integer> queue = builder.build()) {
@@ -827,6 +848,31 @@ class BatchQueueTest {
       adaption.served(1, 200);
     }
     assertThat(adaption.limit()).isEqualTo(1);
+  }
+
+  @Test
+  void aQueueWithALatencyTargetAdaptsItsBatches() throws Exception {
+    AtomicLong time = new AtomicLong();
+    BatchFunction<Integer, Integer> function =
+        BatchFunction.of(
+            inputs -> {
+              time.addAndGet(inputs.get(0));
+              return inputs;
+            });
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function)
+            .maxBatch(8)
+            .latencyTarget(Duration.ofNanos(100))
+            .clock(time::get)
+            .build()) {
+      assertThat(queue.stats().batchLimit()).isEqualTo(1);
+      for (int round = 0; round < 2; round++) {
+        get(queue.submit(100));
+        assertThat(queue.stats().batchLimit()).as("a full batch in time").isEqualTo(2);
+        get(queue.submit(101));
+        assertThat(queue.stats().batchLimit()).as("too late").isEqualTo(1);
+      }
+    }
   }
 
   @Test

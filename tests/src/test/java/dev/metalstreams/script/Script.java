@@ -20,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>With {@link #manual()} nothing runs by itself, but for {@code destroyQueue} and {@code close},
  * which finish what they wait for. {@link #automatic()} has a thread that runs all that can run,
- * {@link #immediate()} runs it in the commit.
+ * {@link #immediate()} runs it in the commit, {@link #waitedFor()} in the thread that waits.
  */
 public final class Script {
   private final ScriptedDriver driver;
@@ -43,6 +43,11 @@ public final class Script {
   /** The committing thread runs what can run. */
   public static Script immediate() {
     return new Builder(Mode.IMMEDIATE).build();
+  }
+
+  /** Who waits natively runs what can run meanwhile. */
+  public static Script waitedFor() {
+    return new Builder(Mode.WAITED_FOR).canAwait().build();
   }
 
   /** As {@link #manual()}, with more to choose. */

@@ -73,7 +73,9 @@ final class ScriptedDriver implements Driver {
     /** A thread of the device. */
     AUTOMATIC,
     /** The thread that commits. */
-    IMMEDIATE
+    IMMEDIATE,
+    /** Threads that wait natively, as on the host shim. */
+    WAITED_FOR
   }
 
   private record Completion(
@@ -249,6 +251,7 @@ final class ScriptedDriver implements Driver {
 
   @Override
   public long completedValue(long queue) {
+    intercept("completedValue");
     return queue(queue).completed;
   }
 
@@ -277,6 +280,10 @@ final class ScriptedDriver implements Driver {
       }
       long deadline = System.nanoTime() + timeoutNanos;
       while (canAwait && awaited.completed < value) {
+        if (mode == Mode.WAITED_FOR && stepOldest()) {
+          changed.signalAll();
+          continue;
+        }
         long left = deadline - System.nanoTime();
         if (left <= 0) {
           break;
@@ -299,6 +306,11 @@ final class ScriptedDriver implements Driver {
   @Override
   public boolean canAwait() {
     return canAwait;
+  }
+
+  @Override
+  public boolean awaitHelps() {
+    return mode == Mode.WAITED_FOR;
   }
 
   @Override
