@@ -455,12 +455,18 @@ public final class DeviceStream {
     }
     other.flushTo(event.value(), Driver.COMMIT_DEFAULT);
     other.timeline.throwIfFailed(event.value());
-    follow(event);
+    if (follow(event)) {
+      // It may have failed since the look above, and nothing on the device tells of that.
+      other.timeline.throwIfFailed(event.value());
+    }
     device.checkOpen();
   }
 
-  /** Work encoded after this begins once the event is complete, whatever became of it. */
-  private void follow(DeviceEvent event) {
+  /**
+   * Work encoded after this begins once the event is complete, whatever became of it. True if that
+   * is so already, and there is no wait on the device.
+   */
+  private boolean follow(DeviceEvent event) {
     DeviceStream other = event.stream();
     other.flushTo(
         event.value(), Driver.COMMIT_DEFAULT); // its lock is taken and given back before ours
@@ -470,7 +476,7 @@ public final class DeviceStream {
         comesAfter(event);
         unlock();
       }
-      return;
+      return true;
     }
     long at = begin();
     try {
@@ -479,6 +485,7 @@ public final class DeviceStream {
       encodedWaits++;
       encoded(0, null);
       comesAfter(event);
+      return false;
     } catch (DriverException e) {
       throw device.translate(e, name);
     } finally {

@@ -307,6 +307,32 @@ class DeviceStreamTest extends CoreTest {
     assertThat(script.committed(a.id())).isEqualTo(1);
   }
 
+  /** Between the look for failures and the look whether there is anything to wait for. */
+  @Test
+  void aFailureIsNotLostThatComesWhileAnotherStreamBeginsToWait() {
+    Script script = Script.manual();
+    Device device = open(script);
+    DeviceStream a = device.streams().stream(1);
+    DeviceStream b = device.streams().stream(2);
+    DeviceBuffer buffer = device.allocate(8, a);
+    a.fill(buffer, (byte) 1);
+    a.flush();
+    script.fail(a.id(), Status.EXECUTION, "page fault");
+    script.intercept(
+        "completedValue",
+        () -> {
+          script.intercept("completedValue", null);
+          script.runAll();
+          while (a.failure().isEmpty()) {
+            Thread.onSpinWait();
+          }
+        });
+    assertThatExceptionOfType(StreamFailedException.class)
+        .isThrownBy(() -> b.waitFor(a.record()))
+        .withMessageContaining("page fault");
+    assertThat(script.open(b.id())).isFalse();
+  }
+
   // ---- waiting
 
   @Test
