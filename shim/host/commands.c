@@ -135,7 +135,8 @@ static mst_commands *find_open(mst_queue *queue, uint64_t value, const char *fun
     return NULL;
   }
   if (value == 0 || queue->open_value != value) {
-    const char *what = value == 0                                    ? "0 is not a value"
+    const char *what = mst_queue_is_host(queue)                      ? "the queue is a host queue"
+                       : value == 0                                  ? "0 is not a value"
                        : value <= atomic_load(&queue->committed)     ? "it is committed"
                        : value == atomic_load(&queue->committed) + 1 ? "it was not begun"
                                                                      : "it is not the next value";
@@ -150,6 +151,9 @@ int32_t mst_commands_begin(mst_queue *queue, uint64_t value) {
   MST_ENTER(mst_commands_begin);
   if (!mst_is(queue, MST_TAG_QUEUE)) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a queue");
+  }
+  if (mst_queue_is_host(queue)) {
+    return MST_FAIL(MST_ERROR_INVALID_STATE, "queue %llu is a host queue", (unsigned long long)queue->id);
   }
   if (queue->open_value != 0) {
     return MST_FAIL(MST_ERROR_INVALID_STATE, "command buffer %llu of queue %llu is open",
@@ -250,7 +254,7 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the awaited queue belongs to another device");
   }
   uint64_t committed = atomic_load_explicit(&awaited_queue->committed, memory_order_acquire);
-  if (awaited_value > committed) {
+  if (awaited_value > committed && !mst_queue_is_host(awaited_queue)) {
     return MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is not committed (the last is %llu)",
                     (unsigned long long)awaited_value, (unsigned long long)awaited_queue->id,
                     (unsigned long long)committed);
@@ -273,8 +277,15 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
   wait->awaited = awaited_queue;
   wait->value = awaited_value;
   mst_lock(queue->device);
-  mst_queue_register_wait(wait);
+  bool never = awaited_queue->ended && mst_queue_completed(awaited_queue) < awaited_value;
+  if (!never) {
+    mst_queue_register_wait(wait);
+  }
   mst_unlock(queue->device);
+  if (never) {
+    return MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of host queue %llu is signalled no more: the device is closed",
+                    (unsigned long long)awaited_value, (unsigned long long)awaited_queue->id);
+  }
   commands->wait_count++;
   op->kind = MST_OP_WAIT;
   op->as.wait = wait;

@@ -10,9 +10,11 @@
  *      stores the failed value, then the completed value, all within one hold of the scheduler's lock.
  *   2. The record of a failure is in the ring before those of the command buffers that depend on it: their waits are
  *      resolved after it was pushed, in the same hold of the lock.
- *   3. Records of one queue are in the order of their values: one thread runs a queue at a time.
+ *   3. Records of one queue are in the order of their values: one thread runs a queue at a time, and a host queue is
+ *      signalled with rising values within a hold of the lock.
  *   4. No record is lost and no push fails: count + reserved <= capacity. Commit reserves, before it makes the value
- *      committed, and fails if there is no memory.
+ *      committed, and fails if there is no memory; so does a signal. A host queue reserves the record of its end when it is
+ *      created.
  *   5. A drainer parks only when the ring is empty, and whoever makes that untrue takes one drainer off the list and
  *      unparks it. A push while nobody is parked costs no system call. One kind of push is unhurried: that of a success
  *      which was committed with MST_COMMIT_WAITING and executed by a waiting thread, so that who asked for it knows
@@ -56,6 +58,10 @@ bool mst_completions_reserve(mst_device *device) {
   return true;
 }
 
+void mst_completions_unreserve(mst_device *device) {
+  device->completions.reserved--;
+}
+
 /* Takes up to `count` drainers off the list. */
 static void unpark_drainers(mst_device *device, uint32_t count) {
   mst_completions *completions = &device->completions;
@@ -89,6 +95,20 @@ void mst_completions_tell(mst_device *device) {
   unpark_drainers(device, 1);
 }
 
+static void free_reason(const mst_completion_record *record) {
+  if (record->owns_reason) {
+    free((char *)record->reason);
+  }
+}
+
+void mst_completions_free(mst_device *device) {
+  mst_completions *completions = &device->completions;
+  for (size_t i = 0; i < completions->count; i++) {
+    free_reason(&completions->records[(completions->first + i) & (completions->capacity - 1)]);
+  }
+  free(completions->records);
+}
+
 void mst_completions_close(mst_device *device) {
   unpark_drainers(device, UINT32_MAX);
 }
@@ -115,7 +135,9 @@ static void write_completion(mst_completion *out, const mst_completion_record *r
 static int32_t take(mst_completions *completions, mst_completion *out, int32_t capacity) {
   int32_t taken = 0;
   while (taken < capacity && completions->count > 0) {
-    write_completion(&out[taken++], &completions->records[completions->first]);
+    const mst_completion_record *record = &completions->records[completions->first];
+    write_completion(&out[taken++], record);
+    free_reason(record);
     completions->first = (completions->first + 1) & (completions->capacity - 1);
     completions->count--;
   }

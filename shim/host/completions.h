@@ -25,8 +25,9 @@ typedef struct mst_completion_record {
   uint64_t start_ns;
   uint64_t end_ns;
   mst_cause cause;
-  const char *reason; /* static text; NULL unless status is a failure other than MST_ERROR_DEPENDENCY */
+  const char *reason; /* NULL unless status is a failure other than MST_ERROR_DEPENDENCY */
   int32_t status;
+  bool owns_reason; /* it was allocated, and goes with the record; else it is static text */
 } mst_completion_record;
 
 /* A thread in mst_device_next_completions. */
@@ -52,11 +53,17 @@ typedef struct mst_completions {
 /* Makes room for one more record, so that mst_completions_push cannot fail. False: out of memory. Lock held. */
 bool mst_completions_reserve(mst_device *device);
 
+/* Gives back room that is not needed. Lock held. */
+void mst_completions_unreserve(mst_device *device);
+
 /* Appends a record for which room was reserved. Unhurried: the drainer may hear of it a tick later. Lock held. */
 void mst_completions_push(mst_device *device, const mst_completion_record *record, bool unhurried);
 
 /* Tells a drainer of the records that it was not told of. Lock held. */
 void mst_completions_tell(mst_device *device);
+
+/* Frees the ring and what is left in it. */
+void mst_completions_free(mst_device *device);
 
 /* Sends every drainer home. Lock held; the device is marked closed. */
 void mst_completions_close(mst_device *device);

@@ -45,7 +45,7 @@ void mst_device_release(mst_device *device) {
     return;
   }
   pthread_mutex_destroy(&device->scheduler.lock);
-  free(device->completions.records);
+  mst_completions_free(device);
   mst_blas_close(&device->blas);
   device->tag = MST_TAG_ENDED;
   free(device);
@@ -150,6 +150,7 @@ int32_t mst_device_close(mst_device *device) {
   for (mst_queue *queue = device->scheduler.queues; queue != NULL; queue = queue->all_next) {
     queue->held = false;
     mst_scheduler_consider(queue, false);
+    mst_queue_end_promises(queue);
   }
   mst_completions_close(device);
   while (device->scheduler.uncompleted > 0 || device->completions.draining > 0) {

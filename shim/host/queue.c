@@ -22,6 +22,11 @@
  *   5. Waits only name committed values, and a command buffer is committed after its waits were encoded. So the awaited
  *      command buffer was always committed earlier: there is no cycle, and every committed value is reached.
  *
+ * A host queue has no command buffers and is never run; its committed value is its completed one. A signal publishes as in
+ * 3, for all values up to its own. For waits of its values 5 holds as long as the host keeps its word, and then:
+ *   6. When a host queue or its device ends, every wait that is left on it is resolved within one hold of the lock, by the
+ *      publish of a failure of all values up to the greatest awaited, and none is registered any more. So no end waits for a signal.
+ *
  * A failure of a queue sticks until reset, but its later command buffers run all the same, as they do on a GPU; who
  * waits for any value at or after the failure gets the failure. */
 #include "queue.h"
@@ -80,23 +85,28 @@ static void unpark_waiters(mst_queue *queue, uint64_t completed) {
   }
 }
 
+/* Invariant 3, from the completion on, for the values from `first` to the record's. */
+static void tell(mst_queue *queue, uint64_t first, const mst_completion_record *record, bool unhurried) {
+  mst_completions_push(queue->device, record, unhurried);
+  if (record->status != MST_OK && atomic_load_explicit(&queue->failed, memory_order_relaxed) == 0) {
+    queue->failure = record->status == MST_ERROR_DEPENDENCY ? record->cause : (mst_cause){queue->id, first};
+    atomic_store_explicit(&queue->failed, first, memory_order_release);
+  }
+  atomic_store_explicit(&queue->completed, record->value, memory_order_release);
+  /* The slot belongs to the encoding side again. */
+
+  resolve_waits(queue, record->value);
+  unpark_waiters(queue, record->value);
+}
+
 void mst_queue_publish(mst_queue *queue, bool helping) {
   mst_device *device = queue->device;
   mst_commands *commands = mst_queue_front(queue);
   mst_commands_clear(commands);
 
   mst_completion_record record = {queue->id,       commands->value,  commands->start_ns, commands->end_ns,
-                                  commands->cause, commands->reason, commands->status};
-  mst_completions_push(device, &record, helping && commands->awaited && record.status == MST_OK);
-  if (record.status != MST_OK && atomic_load_explicit(&queue->failed, memory_order_relaxed) == 0) {
-    queue->failure = record.status == MST_ERROR_DEPENDENCY ? record.cause : (mst_cause){queue->id, record.value};
-    atomic_store_explicit(&queue->failed, record.value, memory_order_release);
-  }
-  atomic_store_explicit(&queue->completed, record.value, memory_order_release);
-  /* The slot belongs to the encoding side again. */
-
-  resolve_waits(queue, record.value);
-  unpark_waiters(queue, record.value);
+                                  commands->cause, commands->reason, commands->status,   false};
+  tell(queue, record.value, &record, helping && commands->awaited && record.status == MST_OK);
   device->scheduler.uncompleted--;
   if (device->scheduler.uncompleted == 0 && device->scheduler.closer != NULL) {
     mst_unpark_later(device, device->scheduler.closer);
@@ -123,6 +133,79 @@ void mst_queue_unregister_wait(mst_wait *wait) {
   if (!atomic_load_explicit(&wait->resolved, memory_order_relaxed)) {
     unlink_wait(wait);
   }
+}
+
+/* ------------------------------------------------------------------------------------------------- host queues ---- */
+
+/* Completes all values up to `value`; room for the completion is reserved. Lock held. */
+static void signal_value(mst_queue *queue, uint64_t value, const char *reason, bool owns_reason) {
+  mst_completion_record record = {queue->id, value, 0, 0, {0, 0}, reason, MST_OK, owns_reason};
+  if (reason != NULL) {
+    record.status = MST_ERROR_EXECUTION;
+  }
+  atomic_store_explicit(&queue->committed, value, memory_order_relaxed);
+  tell(queue, mst_queue_completed(queue) + 1, &record, false);
+}
+
+/* A copy for a completion; NULL if there is no memory. */
+static char *copy_reason(const char *failure) {
+  size_t bytes = sizeof(((mst_completion *)NULL)->message);
+  char *reason = malloc(bytes);
+  if (reason != NULL) {
+    mst_copy_text(reason, bytes, failure[0] != '\0' ? failure : "failed by the host");
+  }
+  return reason;
+}
+
+int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure) {
+  MST_ENTER(mst_queue_signal);
+  if (!mst_is(queue, MST_TAG_QUEUE)) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a queue");
+  }
+  if (!mst_queue_is_host(queue)) {
+    return MST_FAIL(MST_ERROR_INVALID_STATE, "queue %llu is not a host queue", (unsigned long long)queue->id);
+  }
+  char *reason = failure != NULL ? copy_reason(failure) : NULL;
+  if (failure != NULL && reason == NULL) {
+    return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a message");
+  }
+  mst_device *device = queue->device;
+  mst_lock(device);
+  bool ended = queue->ended;
+  uint64_t completed = mst_queue_completed(queue);
+  bool valid = !ended && value > completed;
+  bool reserved = valid && mst_completions_reserve(device);
+  if (reserved) {
+    signal_value(queue, value, reason, reason != NULL);
+  }
+  mst_unlock(device);
+  if (reserved) {
+    return MST_OK;
+  }
+  free(reason);
+  if (valid) {
+    return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a completion");
+  }
+  return ended ? MST_FAIL(MST_ERROR_INVALID_STATE, "the device is closed")
+               : MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is signalled already (the last is %llu)",
+                          (unsigned long long)value, (unsigned long long)queue->id, (unsigned long long)completed);
+}
+
+void mst_queue_end_promises(mst_queue *queue) {
+  if (!mst_queue_is_host(queue) || queue->ended) {
+    return;
+  }
+  queue->ended = true;
+  uint64_t awaited = 0;
+  for (const mst_wait *wait = queue->waits; wait != NULL; wait = wait->next) {
+    awaited = wait->value > awaited ? wait->value : awaited;
+  }
+  if (awaited > 0) {
+    signal_value(queue, awaited, "never signalled: its host queue or its device has ended", false);
+  } else {
+    mst_completions_unreserve(queue->device);
+  }
+  unpark_waiters(queue, UINT64_MAX);
 }
 
 /* ------------------------------------------------------------------------------------------------------ waiting --- */
@@ -159,7 +242,8 @@ static bool park_for(mst_queue *queue, mst_waiter *waiter, uint64_t value, uint6
   return unparked;
 }
 
-/* Waits for a committed value, helping. MST_OK, MST_TIMEOUT or OUT_OF_MEMORY. */
+/* Waits for a committed value or one of a host queue, helping. MST_OK, MST_TIMEOUT, OUT_OF_MEMORY; INVALID_STATE if the
+ * host queue ends first. */
 static int32_t wait_for(mst_queue *queue, uint64_t value, uint64_t deadline) {
   mst_device *device = queue->device;
   mst_waiter waiter;
@@ -170,6 +254,10 @@ static int32_t wait_for(mst_queue *queue, uint64_t value, uint64_t deadline) {
   mst_lock(device);
   queue->visitors++;
   while (mst_queue_completed(queue) < value) {
+    if (queue->ended) {
+      status = mst_error(MST_ERROR_INVALID_STATE, "mst_queue_wait", "the host queue or its device has ended");
+      break;
+    }
     bool went_on = mst_scheduler_help(queue, deadline) || park_for(queue, &waiter, value, deadline);
     if ((!went_on || (deadline != MST_NEVER && mst_now() >= deadline)) && mst_queue_completed(queue) < value) {
       status = MST_TIMEOUT;
@@ -195,7 +283,7 @@ int32_t mst_queue_wait(mst_queue *queue, uint64_t value, int64_t timeout_ns) {
     return MST_OK;
   }
   uint64_t committed = atomic_load_explicit(&queue->committed, memory_order_acquire);
-  if (value > committed) {
+  if (value > committed && !mst_queue_is_host(queue)) {
     return MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is not committed (the last is %llu)",
                     (unsigned long long)value, (unsigned long long)queue->id, (unsigned long long)committed);
   }
@@ -228,21 +316,19 @@ static void unlink_queue(mst_queue *queue) {
   }
 }
 
-int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uint32_t max_in_flight,
-                         mst_queue **out_queue) {
-  MST_ENTER(mst_queue_create);
+/* Makes a queue, a host queue if max_in_flight is 0, on behalf of `function`. */
+static int32_t create(mst_device *device, uint64_t id, const char *label, uint32_t max_in_flight, mst_queue **out_queue,
+                      const char *function) {
   if (!mst_is(device, MST_TAG_DEVICE) || out_queue == NULL) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no device or no out-parameter");
+    return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "no device or no out-parameter");
   }
-  if (max_in_flight < 1 || max_in_flight > MST_MAX_IN_FLIGHT) {
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "max_in_flight is %u, not 1 to %d", max_in_flight, MST_MAX_IN_FLIGHT);
-  }
+  bool host = max_in_flight == 0;
   mst_queue *queue = calloc(1, sizeof(mst_queue));
-  mst_commands *commands = calloc(max_in_flight, sizeof(mst_commands));
-  if (queue == NULL || commands == NULL) {
+  mst_commands *commands = host ? NULL : calloc(max_in_flight, sizeof(mst_commands));
+  if (queue == NULL || (commands == NULL && !host)) {
     free(queue);
     free(commands);
-    return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a queue");
+    return mst_error(MST_ERROR_OUT_OF_MEMORY, function, "no memory for a queue");
   }
   for (uint32_t i = 0; i < max_in_flight; i++) {
     commands[i].queue = queue;
@@ -259,19 +345,36 @@ int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uin
   for (mst_queue *other = device->scheduler.queues; other != NULL && !taken; other = other->all_next) {
     taken = other->id == id;
   }
-  if (!taken) {
+  bool linked = !taken && (!host || mst_completions_reserve(device));
+  if (linked) {
     mst_device_retain(device);
     link_queue(queue);
   }
   mst_unlock(device);
-  if (taken) {
+  if (!linked) {
     free(commands);
     free(queue);
-    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the device has a queue %llu already", (unsigned long long)id);
+    return taken ? mst_error(MST_ERROR_INVALID_ARGUMENT, function, "the device has a queue %llu already",
+                             (unsigned long long)id)
+                 : mst_error(MST_ERROR_OUT_OF_MEMORY, function, "no memory for a completion");
   }
   atomic_fetch_add(&mst_live.queues, 1);
   *out_queue = queue;
   return MST_OK;
+}
+
+int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uint32_t max_in_flight,
+                         mst_queue **out_queue) {
+  MST_ENTER(mst_queue_create);
+  if (max_in_flight < 1 || max_in_flight > MST_MAX_IN_FLIGHT) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "max_in_flight is %u, not 1 to %d", max_in_flight, MST_MAX_IN_FLIGHT);
+  }
+  return create(device, id, label, max_in_flight, out_queue, __func__);
+}
+
+int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue) {
+  MST_ENTER(mst_queue_create_host);
+  return create(device, id, label, 0, out_queue, __func__);
 }
 
 int32_t mst_queue_reset(mst_queue *queue) {
@@ -311,6 +414,7 @@ int32_t mst_queue_destroy(mst_queue *queue) {
   mst_lock(device);
   queue->held = false;
   mst_scheduler_consider(queue, false);
+  mst_queue_end_promises(queue);
   mst_unlock(device);
   int32_t status = wait_for(queue, atomic_load_explicit(&queue->committed, memory_order_relaxed), MST_NEVER);
   if (status != MST_OK) {

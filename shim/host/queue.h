@@ -35,7 +35,7 @@ typedef struct mst_waiter {
 /* See queue.c. */
 struct mst_queue {
   uint32_t tag;
-  uint32_t max_in_flight;
+  uint32_t max_in_flight; /* 0: a host queue */
   uint64_t id;
   mst_device *device;
   char label[64];
@@ -65,7 +65,12 @@ struct mst_queue {
   mst_cause failure;     /* where the failure at `failed` began */
   bool held;
   uint32_t steps; /* command buffers that a held queue may still start */
+  bool ended;     /* a host queue that is signalled no more */
 };
+
+static inline bool mst_queue_is_host(const mst_queue *queue) {
+  return queue->max_in_flight == 0;
+}
 
 /* The slot of the command buffer that signals `value`. */
 static inline mst_commands *mst_queue_slot(mst_queue *queue, uint64_t value) {
@@ -90,5 +95,9 @@ void mst_queue_unregister_wait(mst_wait *wait);
 /* Completes the front command buffer, which was executed and retired; `helping`: by a thread in mst_queue_wait.
  * Lock held. */
 void mst_queue_publish(mst_queue *queue, bool helping);
+
+/* The end of a host queue: what waits for values that were not signalled goes on, with a failure. Nothing for others, and
+ * the second time. Lock held. */
+void mst_queue_end_promises(mst_queue *queue);
 
 #endif

@@ -21,6 +21,8 @@
   X(mst_device_next_completions) \
   X(mst_device_wake)             \
   X(mst_queue_create)            \
+  X(mst_queue_create_host)       \
+  X(mst_queue_signal)            \
   X(mst_queue_wait)              \
   X(mst_queue_reset)             \
   X(mst_queue_destroy)           \

@@ -18,6 +18,9 @@
  * command buffer is done, in success or in failure, the queue's completed value becomes its value. Completed values
  * never go back; every committed value is reached sooner or later.
  *
+ * A host queue has no command buffers: its values are signalled by the CPU (mst_queue_signal), and may be waited for
+ * before that. That they are signalled is the caller's promise; the end of the queue or of its device keeps it otherwise.
+ *
  * Conventions of all functions
  *   status       int32_t, one of enum mst_status. 0 is success, 1 a timeout, negative an error. On an error nothing has
  *                happened and no out-parameter is written, unless the function says otherwise.
@@ -217,17 +220,18 @@ MST_API int32_t mst_device_memory(mst_device *device, mst_device_memory_facts *o
 /* Writes the counters of this moment. Thread-safe; never blocks. */
 MST_API int32_t mst_device_counters(mst_device *device, mst_device_counter_facts *out_facts);
 
-/* Ends the caller's use of the device: committed work runs to its end, threads in mst_device_next_completions and in
- * mst_queue_wait return, later calls that take this device are not allowed. Memory and threads go with the last object
- * of the device. Blocks until committed work is done. NULL is allowed and does nothing. */
+/* Ends the caller's use of the device: host queues end as by mst_queue_destroy, but for their memory; committed work
+ * runs to its end, threads in mst_device_next_completions and in mst_queue_wait return, later calls that take this device
+ * are not allowed. Memory and threads go with the last object of the device. Blocks until committed work is done. NULL is
+ * allowed and does nothing. */
 MST_API int32_t mst_device_close(mst_device *device);
 
 /* ------------------------------------------------------------------------------------------------- completions ---- */
 
-/* One per committed command buffer. */
+/* One per committed command buffer, and one per signal of a host queue. */
 typedef struct mst_completion {
   uint64_t queue_id;     /* the id given to mst_queue_create */
-  uint64_t value;        /* the value the command buffer signalled */
+  uint64_t value;        /* the value the command buffer, or the host, signalled */
   uint64_t gpu_start_ns; /* when the device began and ended it; 0, 0 if it never ran */
   uint64_t gpu_end_ns;
   uint64_t cause_queue_id; /* status DEPENDENCY: queue and value that failed first; else 0, 0 */
@@ -257,6 +261,19 @@ MST_API int32_t mst_device_wake(mst_device *device);
 MST_API int32_t mst_queue_create(mst_device *device, uint64_t id, const char *label, uint32_t max_in_flight,
                                  mst_queue **out_queue);
 
+/* Creates a host queue: no command buffer can be begun on it (INVALID_STATE). id and label as above; an id is unique among
+ * the queues of both kinds. Thread-safe; never blocks. */
+MST_API int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue);
+
+/* Completes all values of a host queue up to `value`, which is greater than the last signalled one; there may be gaps. What
+ * waits for them, on the device and in mst_queue_wait, goes on, with all that the calling thread has written in sight.
+ * failure is NULL, or says what went wrong: then all these values fail, and command buffers that wait for one of them, or for
+ * a later one, end with DEPENDENCY; the first of them is the failed value and the cause. One completion is reported, of
+ * `value`, without times; a failure has status EXECUTION and this message, cut to its length.
+ * INVALID_STATE if queue is no host queue, if `value` is signalled already, or once the device is closed.
+ * Thread-safe; never blocks. */
+MST_API int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure);
+
 /* The greatest value whose command buffer is done, 0 before the first. All that it wrote is visible to the caller.
  * queue must not be NULL. Thread-safe; critical. */
 MST_API uint64_t mst_queue_completed_value(mst_queue *queue);
@@ -268,14 +285,17 @@ MST_API uint64_t mst_queue_failed_value(mst_queue *queue);
 
 /* Waits until `value` is completed, at most timeout_ns (< 0: without limit, 0: only looks). MST_OK when it is, whether
  * the work succeeded or not (see mst_queue_failed_value), MST_TIMEOUT when not. INVALID_STATE if `value` is not
- * committed: such a wait could never end. The waiting thread may itself execute work of the device. Thread-safe; blocks. */
+ * committed: such a wait could never end. On a host queue every value may be awaited; INVALID_STATE if it ends first. The
+ * waiting thread may itself execute work of the device. Thread-safe; blocks. */
 MST_API int32_t mst_queue_wait(mst_queue *queue, uint64_t value, int64_t timeout_ns);
 
-/* Forgets the failure of an idle queue. INVALID_STATE while a command buffer is open or uncompleted.
- * Serialised per queue; never blocks. */
+/* Forgets the failure of an idle queue; a host queue always is. INVALID_STATE while a command buffer is open or
+ * uncompleted. Serialised per queue; never blocks. */
 MST_API int32_t mst_queue_reset(mst_queue *queue);
 
-/* Ends a queue. An open command buffer is discarded, committed ones run to their end and are still reported.
+/* Ends a queue. An open command buffer is discarded, committed ones run to their end and are still reported. A host queue
+ * may end while command buffers wait for it: what they wait for is signalled as a failure. Threads in mst_queue_wait
+ * return first.
  * Serialised per queue; blocks until committed work is done. NULL is allowed and does nothing. */
 MST_API int32_t mst_queue_destroy(mst_queue *queue);
 
@@ -303,10 +323,11 @@ MST_API int32_t mst_commands_discard(mst_queue *queue, uint64_t value);
  * Serialised per queue; never block. */
 
 /* Work after this begins only once `awaited_value` of `awaited_queue` is completed. The value must be committed
- * already (INVALID_STATE: it could otherwise wait forever). If that queue had failed at or before this value, the command
+ * already (INVALID_STATE: it could otherwise wait forever); on a host queue it may be any. If that queue had failed at or before this value, the command
  * buffer ends with MST_ERROR_DEPENDENCY, and what it would have written after the wait is undefined: a shim stops at the
  * wait where it can (host: always; Metal: if the failure was known when the wait was encoded). Both queues belong to one
- * device, and awaited_queue is not destroyed before `value` is completed. The queue itself is allowed and is a no-op. */
+ * device, and awaited_queue, unless it is a host queue, is not destroyed before `value` is completed. The queue itself is
+ * allowed and is a no-op. */
 MST_API int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_queue, uint64_t awaited_value);
 
 /* Sets `length` bytes from `offset` to `byte`. */

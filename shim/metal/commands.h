@@ -23,7 +23,8 @@ typedef struct mst_cause {
 /* A wait for a value of another queue that was not completed when it was encoded. Guarded by the device's lock. */
 typedef struct mst_wait {
   mst_commands *commands;
-  mst_queue *awaited;
+  mst_queue *awaited;       /* valid until it is resolved */
+  id<MTLSharedEvent> event; /* retained: a host queue may be gone before the GPU has passed the wait */
   uint64_t value;
   bool resolved;
   mst_cause failure;

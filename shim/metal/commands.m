@@ -83,6 +83,7 @@ static void free_commands(mst_commands *commands) {
   mst_wait *later = NULL;
   for (mst_wait *wait = commands->waits; wait != NULL; wait = later) {
     later = wait->later;
+    [wait->event release];
     free(wait);
   }
   free(commands->buffers);
@@ -95,9 +96,7 @@ void mst_commands_end(mst_commands *published) {
   for (mst_commands *commands = published; commands != NULL; commands = next) {
     next = commands->next;
     if (commands->unsignalled != nil) {
-      if (commands->unsignalled.signaledValue < commands->value) {
-        commands->unsignalled.signaledValue = commands->value;
-      }
+      mst_queue_raise(commands->unsignalled, commands->value);
       [commands->unsignalled release];
     }
     free_commands(commands);
@@ -204,7 +203,8 @@ mst_commands *mst_commands_find_open(mst_queue *queue, uint64_t value, const cha
   }
   if (value == 0 || queue->open == NULL || queue->open->value != value) {
     uint64_t committed = atomic_load_explicit(&queue->committed, memory_order_relaxed);
-    const char *what = value == 0               ? "0 is not a value"
+    const char *what = mst_queue_is_host(queue) ? "the queue is a host queue"
+                       : value == 0             ? "0 is not a value"
                        : value <= committed     ? "it is committed"
                        : value == committed + 1 ? "it was not begun"
                                                 : "it is not the next value";
@@ -234,6 +234,9 @@ int32_t mst_commands_begin(mst_queue *queue, uint64_t value) {
   @autoreleasepool {
     if (!mst_is(queue, MST_TAG_QUEUE)) {
       return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a queue");
+    }
+    if (mst_queue_is_host(queue)) {
+      return MST_FAIL(MST_ERROR_INVALID_STATE, "queue %llu is a host queue", (unsigned long long)queue->id);
     }
     if (queue->open != NULL) {
       return MST_FAIL(MST_ERROR_INVALID_STATE, "command buffer %llu of queue %llu is open",
@@ -420,7 +423,7 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
       return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the awaited queue belongs to another device");
     }
     uint64_t committed = atomic_load_explicit(&awaited_queue->committed, memory_order_acquire);
-    if (awaited_value > committed) {
+    if (awaited_value > committed && !mst_queue_is_host(awaited_queue)) {
       return MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is not committed (the last is %llu)",
                       (unsigned long long)awaited_value, (unsigned long long)awaited_queue->id,
                       (unsigned long long)committed);
@@ -437,15 +440,25 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
     wait->value = awaited_value;
     mst_lock(queue->device);
     bool completed = mst_queue_completed(awaited_queue) >= awaited_value;
-    if (completed) {
+    bool never = awaited_queue->ended && !completed;
+    if (never) {
+      /* Nothing to note. */
+    } else if (completed) {
       commands->dependency = mst_queue_failure_for(awaited_queue, awaited_value);
       if (commands->unresolved == 0 && commands->cause.value == 0) {
         commands->cause = commands->dependency;
       }
     } else {
+      wait->event = [awaited_queue->event retain];
       link_wait(wait);
     }
     mst_unlock(queue->device);
+    if (never) {
+      free(wait);
+      return MST_FAIL(MST_ERROR_INVALID_STATE,
+                      "value %llu of host queue %llu is signalled no more: the device is closed",
+                      (unsigned long long)awaited_value, (unsigned long long)awaited_queue->id);
+    }
     if (completed) {
       free(wait);
     } else {

@@ -27,6 +27,9 @@ typedef struct mst_completions {
 /* Makes room for one more record, so that mst_completions_push cannot fail. False: out of memory. Lock held. */
 bool mst_completions_reserve(mst_completions *completions);
 
+/* Gives back room that is not needed. Lock held. */
+void mst_completions_unreserve(mst_completions *completions);
+
 /* Appends a record for which room was reserved. Lock held. */
 void mst_completions_push(mst_completions *completions, const mst_completion *record);
 

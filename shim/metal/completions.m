@@ -10,7 +10,8 @@
  *      of the command buffers that depend on it: see "Publishing" in queue.m, which pushes the records.
  *   2. Records of one queue are in the order of their values: publishing goes in that order.
  *   3. No record is lost and no push fails: count + reserved <= capacity. Commit reserves, before it makes the value
- *      committed, and fails if there is no memory.
+ *      committed, and fails if there is no memory; so does a signal. A host queue reserves the record of its end when it is
+ *      created.
  *   4. A drainer sleeps only when the ring is empty, and every push wakes one.
  *
  * The ring grows as needed and is never trimmed: a process that commits but never drains keeps a record for each
@@ -45,6 +46,10 @@ bool mst_completions_reserve(mst_completions *completions) {
   }
   completions->reserved++;
   return true;
+}
+
+void mst_completions_unreserve(mst_completions *completions) {
+  completions->reserved--;
 }
 
 void mst_completions_push(mst_completions *completions, const mst_completion *record) {

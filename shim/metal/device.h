@@ -49,7 +49,7 @@ struct mst_device {
   atomic_bool closed;  /* set under the lock */
   mst_queue *queues;
   uint64_t unfinished; /* command buffers that Metal still has, in full or in part */
-  uint32_t handlers;   /* completion handlers that run just now */
+  uint32_t handlers;   /* completion handlers, and ends and signals of host queues, that run just now */
   mst_completions completions;
 };
 

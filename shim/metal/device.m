@@ -174,6 +174,9 @@ int32_t mst_device_close(mst_device *device) {
     }
     mst_lock(device);
     atomic_store_explicit(&device->closed, true, memory_order_relaxed);
+    mst_unlock(device);
+    mst_queue_end_all_promises(device);
+    mst_lock(device);
     pthread_cond_broadcast(&device->completions.arrived);
     while (device->unfinished > 0 || device->handlers > 0 || device->completions.draining > 0) {
       pthread_cond_wait(&device->idle, &device->lock);

@@ -24,11 +24,11 @@ enum { MST_MOST_ROOTS = 1024 };
 /* See queue.m. */
 struct mst_queue {
   uint32_t tag;
-  uint32_t max_in_flight;
+  uint32_t max_in_flight; /* 0: a host queue */
   uint64_t id;
   mst_device *device;
-  id<MTLCommandQueue> metal;
-  id<MTLSharedEvent> event; /* the timeline, as other queues of the device see it on the GPU */
+  id<MTLCommandQueue> metal; /* nil: a host queue */
+  id<MTLSharedEvent> event;  /* the timeline, as other queues of the device see it on the GPU */
 
   /* Timeline. */
   atomic_uint_least64_t committed;
@@ -50,11 +50,16 @@ struct mst_queue {
   mst_cause failure; /* where the failure at `failed` began */
   uint32_t visitors; /* threads inside mst_queue_wait or mst_queue_destroy */
   pthread_cond_t changed;
+  bool ended; /* a host queue that is signalled no more */
   mst_queue *next_to_publish;
   bool listed_to_publish;
 
   struct mst_instance *instances; /* guarded by device->instances_lock: executable.m */
 };
+
+static inline bool mst_queue_is_host(const mst_queue *queue) {
+  return queue->max_in_flight == 0;
+}
 
 static inline uint64_t mst_queue_completed(mst_queue *queue) {
   return atomic_load_explicit(&queue->completed, memory_order_acquire);
@@ -66,5 +71,12 @@ mst_cause mst_queue_failure_for(const mst_queue *awaited, uint64_t value);
 /* Completes what can be completed, beginning with `queue`; chains what was completed into `published`, for
  * mst_commands_end. Lock held. */
 void mst_queue_publish(mst_queue *queue, mst_commands **published);
+
+/* Signals a value by hand, unless the event is further already. Lock not held. */
+void mst_queue_raise(id<MTLSharedEvent> event, uint64_t value);
+
+/* The end of every host queue of a device that is marked closed: what waits for values that were not signalled goes on,
+ * with a failure. Lock not held. */
+void mst_queue_end_all_promises(mst_device *device);
 
 #endif

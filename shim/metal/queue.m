@@ -37,6 +37,12 @@
  * A failed root buffer signals nothing. Its value is signalled by hand, after it was published and outside of the lock;
  * the event never goes back, so a later value that was signalled meanwhile stays.
  *
+ * A host queue has an event, and no command queue. All its values are signalled by hand, after they were published as in 2:
+ * what waits on the GPU is let go last, and is published after its root is done. Its committed value is its completed one.
+ * For waits of its values 5 holds as long as the host keeps its word, and then:
+ *   6. When a host queue or its device ends, every wait that is left on it is resolved, by the publish of a failure of all
+ *      values up to the greatest awaited, and none is registered any more. So no end waits for a signal.
+ *
  * Metal promises the order in which the buffers of one queue start, not that they end in that order. A wait on the GPU
  * could therefore be let go by a later value a moment before an earlier buffer ends; what that one writes is protected
  * by hazard tracking (buffer.m), and the CPU sees values in order anyway.
@@ -131,10 +137,8 @@ static void resolve_waits(mst_queue *queue, mst_queue **list) {
   }
 }
 
-void mst_queue_publish(mst_queue *queue, mst_commands **published) {
-  mst_queue *list = queue;
-  queue->next_to_publish = NULL;
-  queue->listed_to_publish = true;
+/* Completes what can be completed of the listed queues. Lock held. */
+static void publish_listed(mst_queue *list, mst_commands **published) {
   while (list != NULL) {
     mst_queue *each = list;
     list = each->next_to_publish;
@@ -150,14 +154,142 @@ void mst_queue_publish(mst_queue *queue, mst_commands **published) {
   }
 }
 
+void mst_queue_publish(mst_queue *queue, mst_commands **published) {
+  queue->next_to_publish = NULL;
+  queue->listed_to_publish = true;
+  publish_listed(queue, published);
+}
+
+void mst_queue_raise(id<MTLSharedEvent> event, uint64_t value) {
+  /* Two threads at once could set the lesser value last. */
+  static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&one_at_a_time);
+  if (event.signaledValue < value) {
+    event.signaledValue = value;
+  }
+  pthread_mutex_unlock(&one_at_a_time);
+}
+
+/* ------------------------------------------------------------------------------------------------- host queues ---- */
+
+/* Publishes all values up to `value`; room for the completion is reserved. Lock held. To be followed by finish_signal. */
+static void signal_value(mst_queue *queue, uint64_t value, const char *failure, mst_commands **published) {
+  mst_completion completion;
+  memset(&completion, 0, sizeof(completion));
+  completion.queue_id = queue->id;
+  completion.value = value;
+  if (failure != NULL) {
+    completion.status = MST_ERROR_EXECUTION;
+    mst_copy_text(completion.message, sizeof(completion.message), failure[0] != '\0' ? failure : "failed by the host");
+  }
+  mst_completions_push(&queue->device->completions, &completion);
+  if (failure != NULL && atomic_load_explicit(&queue->failed, memory_order_relaxed) == 0) {
+    uint64_t first = mst_queue_completed(queue) + 1;
+    queue->failure = (mst_cause){queue->id, first};
+    atomic_store_explicit(&queue->failed, first, memory_order_release);
+  }
+  atomic_store_explicit(&queue->committed, value, memory_order_relaxed);
+  atomic_store_explicit(&queue->completed, value, memory_order_release);
+  if (queue->visitors > 0) {
+    pthread_cond_broadcast(&queue->changed);
+  }
+  mst_queue *list = NULL;
+  resolve_waits(queue, &list);
+  publish_listed(list, published);
+  queue->device->handlers++;
+}
+
+/* Lets the GPU go on. Lock not held. */
+static void finish_signal(mst_device *device, id<MTLSharedEvent> event, uint64_t value, mst_commands *published) {
+  mst_queue_raise(event, value);
+  mst_commands_end(published);
+  mst_lock(device);
+  device->handlers--;
+  mst_device_consider_idle(device);
+  mst_unlock(device);
+}
+
+int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure) {
+  @autoreleasepool {
+    if (!mst_is(queue, MST_TAG_QUEUE)) {
+      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a queue");
+    }
+    if (!mst_queue_is_host(queue)) {
+      return MST_FAIL(MST_ERROR_INVALID_STATE, "queue %llu is not a host queue", (unsigned long long)queue->id);
+    }
+    mst_device *device = queue->device;
+    mst_commands *published = NULL;
+    mst_lock(device);
+    bool ended = queue->ended;
+    uint64_t completed = mst_queue_completed(queue);
+    bool valid = !ended && value > completed;
+    bool reserved = valid && mst_completions_reserve(&device->completions);
+    if (reserved) {
+      signal_value(queue, value, failure, &published);
+    }
+    mst_unlock(device);
+    if (reserved) {
+      finish_signal(device, queue->event, value, published);
+      return MST_OK;
+    }
+    if (valid) {
+      return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a completion");
+    }
+    return ended ? MST_FAIL(MST_ERROR_INVALID_STATE, "the device is closed")
+                 : MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is signalled already (the last is %llu)",
+                            (unsigned long long)value, (unsigned long long)queue->id, (unsigned long long)completed);
+  }
+}
+
+/* Invariant 6. The greatest value awaited, to be followed by finish_signal, or 0. Lock held. */
+static uint64_t end_promises(mst_queue *queue, mst_commands **published) {
+  queue->ended = true;
+  uint64_t awaited = 0;
+  for (const mst_wait *wait = queue->waits; wait != NULL; wait = wait->next) {
+    awaited = wait->value > awaited ? wait->value : awaited;
+  }
+  if (awaited > 0) {
+    signal_value(queue, awaited, "never signalled: its host queue or its device has ended", published);
+  } else {
+    mst_completions_unreserve(&queue->device->completions);
+  }
+  pthread_cond_broadcast(&queue->changed);
+  return awaited;
+}
+
+void mst_queue_end_all_promises(mst_device *device) {
+  mst_lock(device);
+  mst_queue *queue = device->queues;
+  while (queue != NULL) {
+    if (!mst_queue_is_host(queue) || queue->ended) {
+      queue = queue->next;
+      continue;
+    }
+    mst_commands *published = NULL;
+    uint64_t awaited = end_promises(queue, &published);
+    id<MTLSharedEvent> event = [queue->event retain];
+    mst_unlock(device);
+    if (awaited > 0) {
+      finish_signal(device, event, awaited, published);
+    }
+    [event release];
+    mst_lock(device);
+    queue = device->queues; /* the list may have changed meanwhile */
+  }
+  mst_unlock(device);
+}
+
 /* ------------------------------------------------------------------------------------------------------ waiting --- */
 
-/* Waits for a committed value. Lock held, but for the time asleep. */
+/* Waits for a committed value or one of a host queue. MST_OK, MST_TIMEOUT; INVALID_STATE if the host queue ends first. Lock
+ * held, but for the time asleep. */
 static int32_t wait_for(mst_queue *queue, uint64_t value, uint64_t deadline) {
   int32_t status = MST_OK;
   queue->visitors++;
   while (status == MST_OK && mst_queue_completed(queue) < value) {
-    if (!mst_wait_until(&queue->changed, &queue->device->lock, deadline)) {
+    if (queue->ended) {
+      status = mst_error(MST_ERROR_INVALID_STATE, "mst_queue_wait", "the host queue or its device has ended");
+    } else if (!mst_wait_until(&queue->changed, &queue->device->lock, deadline)) {
       status = MST_TIMEOUT;
     }
   }
@@ -176,7 +308,7 @@ int32_t mst_queue_wait(mst_queue *queue, uint64_t value, int64_t timeout_ns) {
     return MST_OK;
   }
   uint64_t committed = atomic_load_explicit(&queue->committed, memory_order_acquire);
-  if (value > committed) {
+  if (value > committed && !mst_queue_is_host(queue)) {
     return MST_FAIL(MST_ERROR_INVALID_STATE, "value %llu of queue %llu is not committed (the last is %llu)",
                     (unsigned long long)value, (unsigned long long)queue->id, (unsigned long long)committed);
   }
@@ -235,44 +367,62 @@ static void free_queue(mst_queue *queue) {
   free(queue);
 }
 
-int32_t mst_queue_create(mst_device *device, uint64_t queue_id, const char *label, uint32_t max_in_flight,
-                         mst_queue **out_queue) {
+/* Makes a queue, a host queue if max_in_flight is 0, on behalf of `function`. */
+static int32_t create(mst_device *device, uint64_t queue_id, const char *label, uint32_t max_in_flight,
+                      mst_queue **out_queue, const char *function) {
   @autoreleasepool {
     if (!mst_is(device, MST_TAG_DEVICE) || out_queue == NULL) {
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no device or no out-parameter");
+      return mst_error(MST_ERROR_INVALID_ARGUMENT, function, "no device or no out-parameter");
     }
-    if (max_in_flight < 1 || max_in_flight > MST_MAX_IN_FLIGHT) {
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "max_in_flight is %u, not 1 to %d", max_in_flight, MST_MAX_IN_FLIGHT);
-    }
+    bool host = max_in_flight == 0;
     mst_queue *queue = calloc(1, sizeof(mst_queue));
     if (queue == NULL) {
-      return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "no memory for a queue");
+      return mst_error(MST_ERROR_OUT_OF_MEMORY, function, "no memory for a queue");
     }
     queue->tag = MST_TAG_QUEUE;
     queue->max_in_flight = max_in_flight;
     queue->id = queue_id;
     queue->device = device;
     pthread_cond_init(&queue->changed, NULL);
-    queue->metal = [device->metal newCommandQueueWithMaxCommandBufferCount:MST_MOST_ROOTS];
+    queue->metal = host ? nil : [device->metal newCommandQueueWithMaxCommandBufferCount:MST_MOST_ROOTS];
     queue->event = [device->metal newSharedEvent];
-    if (queue->metal == nil || queue->event == nil) {
+    if ((queue->metal == nil && !host) || queue->event == nil) {
       free_queue(queue);
-      return MST_FAIL(MST_ERROR_OUT_OF_MEMORY, "Metal gives no further command queue");
+      return mst_error(MST_ERROR_OUT_OF_MEMORY, function, "Metal gives no further %s",
+                       host ? "event" : "command queue");
     }
     NSString *name = label == NULL ? nil : [NSString stringWithUTF8String:label];
     queue->metal.label = name;
     queue->event.label = name;
     mst_lock(device);
-    bool linked = link_queue(queue);
+    bool reserved = !host || mst_completions_reserve(&device->completions);
+    bool linked = reserved && link_queue(queue);
+    if (reserved && !linked && host) {
+      mst_completions_unreserve(&device->completions);
+    }
     mst_unlock(device);
     if (!linked) {
       free_queue(queue);
-      return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "the device has a queue %llu already", (unsigned long long)queue_id);
+      return reserved ? mst_error(MST_ERROR_INVALID_ARGUMENT, function, "the device has a queue %llu already",
+                                  (unsigned long long)queue_id)
+                      : mst_error(MST_ERROR_OUT_OF_MEMORY, function, "no memory for a completion");
     }
     mst_device_retain(device);
     *out_queue = queue;
     return MST_OK;
   }
+}
+
+int32_t mst_queue_create(mst_device *device, uint64_t queue_id, const char *label, uint32_t max_in_flight,
+                         mst_queue **out_queue) {
+  if (max_in_flight < 1 || max_in_flight > MST_MAX_IN_FLIGHT) {
+    return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "max_in_flight is %u, not 1 to %d", max_in_flight, MST_MAX_IN_FLIGHT);
+  }
+  return create(device, queue_id, label, max_in_flight, out_queue, __func__);
+}
+
+int32_t mst_queue_create_host(mst_device *device, uint64_t queue_id, const char *label, mst_queue **out_queue) {
+  return create(device, queue_id, label, 0, out_queue, __func__);
 }
 
 int32_t mst_queue_reset(mst_queue *queue) {
@@ -306,6 +456,15 @@ int32_t mst_queue_destroy(mst_queue *queue) {
     mst_device *device = queue->device;
     mst_commands_drop_open(queue);
     mst_lock(device);
+    if (mst_queue_is_host(queue) && !queue->ended) {
+      mst_commands *published = NULL;
+      uint64_t awaited = end_promises(queue, &published);
+      mst_unlock(device);
+      if (awaited > 0) {
+        finish_signal(device, queue->event, awaited, published);
+      }
+      mst_lock(device);
+    }
     queue->visitors++;
     uint64_t committed = atomic_load_explicit(&queue->committed, memory_order_relaxed);
     while (mst_queue_completed(queue) < committed || queue->orphans > 0 || queue->visitors > 1) {

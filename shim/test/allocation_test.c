@@ -124,7 +124,29 @@ static void runs_allocate_nothing(void) {
   OK(mst_device_close(device));
 }
 
+/* Neither signals nor the room for completions that a host queue has reserved for its end. */
+static void host_queues_leave_nothing(void) {
+  enum { WARM_UP = 10, ROUNDS = 2000 };
+  mst_device *device = open_device(1);
+  unsigned long before = 0;
+  for (int i = 0; i < WARM_UP + ROUNDS; i++) {
+    if (i == WARM_UP) {
+      before = atomic_load(&allocations);
+    }
+    mst_queue *host = NULL;
+    OK(mst_queue_create_host(device, 1, "host", &host));
+    for (uint64_t value = 1; value <= 3; value++) {
+      OK(mst_queue_signal(host, value, NULL));
+      CHECK_EQUAL(value, next_completion(device).value);
+    }
+    OK(mst_queue_destroy(host));
+  }
+  CHECK_EQUAL(before + ROUNDS, atomic_load(&allocations)); /* the queues alone */
+  OK(mst_device_close(device));
+}
+
 int main(void) {
   RUN(runs_allocate_nothing);
+  RUN(host_queues_leave_nothing);
   return 0;
 }

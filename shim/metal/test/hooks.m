@@ -119,6 +119,9 @@ int32_t mst_test_hold(mst_queue *queue) {
     if (!mst_is(queue, MST_TAG_QUEUE)) {
       return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "not a queue");
     }
+    if (mst_queue_is_host(queue)) {
+      return MST_OK; /* it runs nothing that could be held */
+    }
     pthread_mutex_lock(&lock);
     replace(queue->metal, @selector(commandBuffer), (IMP)held_command_buffer);
     gate *held = find_gate(queue->metal);

@@ -20,7 +20,9 @@ static int32_t hold(mst_queue *queue, bool held, uint32_t steps) {
   if (!mst_is(queue, MST_TAG_QUEUE)) {
     return MST_FAIL(MST_ERROR_INVALID_ARGUMENT, "no queue");
   }
-  sim_queue_hold(queue->metal, held, steps);
+  if (!mst_queue_is_host(queue)) { /* which runs nothing that could be held */
+    sim_queue_hold(queue->metal, held, steps);
+  }
   return MST_OK;
 }
 

@@ -58,6 +58,7 @@ public final class Device implements AutoCloseable {
   private final LockOrder lockOrder;
   private final EncodeGate encodeGate;
   private final StreamPool streams;
+  private final HostEvents hostEvents;
   private final Allocator allocator;
   private final DeviceMemory memory;
   private final GraphCache graphs;
@@ -81,6 +82,7 @@ public final class Device implements AutoCloseable {
     this.graphs = new GraphCache(driver::compile, this::destroyExecutable, settings.graphCacheSize);
     this.encodeGate = parts.encodeGate();
     this.streams = new StreamPool(this, settings);
+    this.hostEvents = parts.hostEvents(this);
     this.completions = new CompletionLoop(this);
     encodeGate.add(streams);
   }
@@ -155,6 +157,18 @@ public final class Device implements AutoCloseable {
       throw closed();
     }
     return executable;
+  }
+
+  /**
+   * Makes an event that the CPU completes. Thousands may be open at once; each takes a little
+   * memory of the device until it is signalled.
+   *
+   * @throws DeviceClosedException if the device is closed
+   * @throws MetalStreamsException if the driver refuses
+   */
+  public HostEvent hostEvent() {
+    checkOpen();
+    return hostEvents.create();
   }
 
   /** Figures of the compiled graphs. */
@@ -327,9 +341,10 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Closes the device: refuses new work, waits for work under way for at most the setting {@code
-   * close.timeout.ms}, and gives everything back. Work that failed is not reported here.
-   * Idempotent; a second closer waits for the first. An interrupt is kept for later.
+   * Closes the device: refuses new work, fails host events that are not signalled, waits for work
+   * under way for at most the setting {@code close.timeout.ms}, and gives everything back. Work
+   * that failed is not reported here. Idempotent; a second closer waits for the first. An interrupt
+   * is kept for later.
    *
    * @throws WaitTimeoutException if work is still under way then. Its native memory is not given
    *     back, since the device may still write it
@@ -355,6 +370,8 @@ public final class Device implements AutoCloseable {
       long deadline = System.nanoTime() + settings.closeTimeout.toNanos();
       List<DeviceStream> all = streams.close();
       all.forEach(DeviceStream::close);
+      DeviceClosedException over = closed();
+      hostEvents.close(over); // what waits for them can go on
       streams.leaveGate();
       WaitTimeoutException hung = null;
       for (DeviceStream stream : all) {
@@ -381,8 +398,8 @@ public final class Device implements AutoCloseable {
       }
       boolean stopped =
           completions.stop(Math.max(0, deadline - System.nanoTime()) + 1_000_000_000L);
-      DeviceClosedException over = closed();
       all.forEach(stream -> stream.timeline().end(over));
+      hostEvents.end(over);
       if (hung != null || !stopped) {
         throw hung != null
             ? hung
@@ -400,6 +417,7 @@ public final class Device implements AutoCloseable {
           kept = suppress(kept, new MetalStreamsException("the driver kept " + stream, e));
         }
       }
+      hostEvents.destroy();
       try {
         driver.close();
       } catch (DriverException e) {
@@ -468,14 +486,24 @@ public final class Device implements AutoCloseable {
     return timelines.get(queueId);
   }
 
+  /** From now on completions of a queue go to this timeline. */
+  void register(long queueId, Timeline timeline) {
+    timelines.put(queueId, timeline);
+    DeviceLostException gone = lost.get();
+    if (gone != null) {
+      timeline.end(gone); // lose() may have looked through the timelines before
+    }
+  }
+
+  /** No more completions come, and nobody asks for failures. */
+  void unregister(long queueId) {
+    timelines.remove(queueId);
+  }
+
   DeviceStream createStream(int index, long id) {
     try {
       DeviceStream stream = new DeviceStream(this, index, id);
-      timelines.put(id, stream.timeline());
-      DeviceLostException gone = lost.get();
-      if (gone != null) {
-        stream.timeline().end(gone); // lose() may have looked through the streams before
-      }
+      register(id, stream.timeline());
       return stream;
     } catch (DriverException e) {
       throw translate(e, "creating stream " + index);
@@ -501,6 +529,7 @@ public final class Device implements AutoCloseable {
     allocator.tick();
     allocator.reportLeaks();
     streams.all().forEach(DeviceStream::commitIfStale);
+    hostEvents.tick();
     streams.dropUnused();
     encodeGate.settle();
   }

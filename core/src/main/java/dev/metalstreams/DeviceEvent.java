@@ -1,5 +1,6 @@
 package dev.metalstreams;
 
+import dev.metalstreams.driver.Driver;
 import java.time.Duration;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
@@ -9,12 +10,17 @@ import org.jspecify.annotations.Nullable;
 /**
  * A point on the timeline of a stream: complete when everything encoded before it is.
  *
- * <p>An event is a pair of a stream and a number. It holds nothing, is never reset and needs no
- * close. It may be shared between threads, and any number of them may wait for it. On a closed
- * device a wait for an event that was not reached throws {@link DeviceClosedException}.
+ * <p>An event is a pair of a stream and a number; one that the CPU completes is a {@link
+ * HostEvent}. It holds nothing, is never reset and needs no close. It may be shared between
+ * threads, and any number of them may wait for it. On a closed device a wait for an event that was
+ * not reached throws {@link DeviceClosedException}.
  */
 public class DeviceEvent {
-  private final DeviceStream stream;
+  /** Null: the host completes it. */
+  private final @Nullable DeviceStream stream;
+
+  private final Device device;
+  private final Timeline timeline;
   private final long value;
 
   /** What the race detector knows it as; null if there is none, or for the library's own waits. */
@@ -26,13 +32,60 @@ public class DeviceEvent {
 
   DeviceEvent(DeviceStream stream, long value, @Nullable Stamp stamp) {
     this.stream = stream;
+    this.device = stream.device();
+    this.timeline = stream.timeline();
     this.value = value;
     this.stamp = stamp;
   }
 
-  /** The stream that it was recorded on. */
+  /** An event of the host. The race detector knows nothing of it: see {@link HostEvent}. */
+  DeviceEvent(Device device, Timeline timeline, long value) {
+    this.stream = null;
+    this.device = device;
+    this.timeline = timeline;
+    this.value = value;
+    this.stamp = null;
+  }
+
+  /**
+   * The stream that it was recorded on.
+   *
+   * @throws IllegalStateException if it is a {@link HostEvent}, which is on none
+   */
   public final DeviceStream stream() {
+    if (stream == null) {
+      throw new IllegalStateException(this + " is on no stream: the host completes it");
+    }
     return stream;
+  }
+
+  final Device device() {
+    return device;
+  }
+
+  final Timeline timeline() {
+    return timeline;
+  }
+
+  final boolean isOfHost() {
+    return stream == null;
+  }
+
+  /** The same moment, for those who keep it. */
+  DeviceEvent point() {
+    return this;
+  }
+
+  /** Makes sure that its work is submitted. */
+  final void submit() {
+    if (stream != null) {
+      stream.flushTo(value, Driver.COMMIT_DEFAULT);
+    }
+  }
+
+  /** Whether it is complete. As {@link #query}, and tells nobody. */
+  final boolean isOver() {
+    return timeline.reached(value);
   }
 
   /** The timeline value that it waits for. */
@@ -46,11 +99,11 @@ public class DeviceEvent {
 
   /** Whether it is complete, in success or failure. Does not submit, never blocks. */
   public final boolean query() {
-    boolean reached = stream.timeline().reached(value);
-    if (reached) {
+    boolean over = isOver();
+    if (over && stream != null) {
       stream.observed(stamp);
     }
-    return reached;
+    return over;
   }
 
   /**
@@ -61,7 +114,7 @@ public class DeviceEvent {
    *     wait.watchdog.ms}
    */
   public final void await() {
-    stream.await(this, -1);
+    await(-1);
   }
 
   /**
@@ -71,7 +124,16 @@ public class DeviceEvent {
    * @throws WaitTimeoutException if the time runs out first
    */
   public final void await(Duration timeout) {
-    stream.await(this, Device.nanos(timeout));
+    await(Device.nanos(timeout));
+  }
+
+  private void await(long timeoutNanos) {
+    if (stream != null) {
+      stream.await(this, timeoutNanos);
+    } else {
+      timeline.awaitReached(value, timeoutNanos);
+      timeline.throwIfFailed(value);
+    }
   }
 
   /**
@@ -81,21 +143,20 @@ public class DeviceEvent {
    */
   public final CompletableFuture<@Nullable Void> toFuture() {
     CompletableFuture<@Nullable Void> future = new CompletableFuture<>();
-    stream.flushTo(value, 0);
-    stream
-        .timeline()
-        .whenReached(
-            value,
-            () ->
-                Thread.startVirtualThread(
-                    () -> {
-                      try {
-                        stream.await(this, 0);
-                        future.complete(null);
-                      } catch (RuntimeException | Error e) { // nothing may keep it from ending
-                        future.completeExceptionally(e);
-                      }
-                    }));
+    DeviceEvent point = point();
+    submit();
+    timeline.whenReached(
+        value,
+        () ->
+            Thread.startVirtualThread(
+                () -> {
+                  try {
+                    point.await(0);
+                    future.complete(null);
+                  } catch (RuntimeException | Error e) { // nothing may keep it from ending
+                    future.completeExceptionally(e);
+                  }
+                }));
     return future;
   }
 
@@ -112,7 +173,7 @@ public class DeviceEvent {
     if (!(start instanceof Timed first) || !(end instanceof Timed last)) {
       throw new IllegalArgumentException("elapsed needs events made by recordTimed");
     }
-    if (start.stream.device() != end.stream.device()) {
+    if (start.device != end.device) {
       throw new IllegalArgumentException("the events belong to two devices");
     }
     return Duration.ofNanos(last.end() - first.end());
@@ -120,7 +181,7 @@ public class DeviceEvent {
 
   @Override
   public String toString() {
-    return "event " + value + " of stream " + stream.index();
+    return "event " + value + " of " + timeline.name();
   }
 
   /** An event that keeps the GPU times of its command buffer. */

@@ -37,7 +37,7 @@ public final class DeviceStream {
   // driver accepted;
   //  - `queued` is the value that everything encoded so far will have reached;
   //  - `openWaits` are the events that the open command buffer waits for, or will: the first
-  // `encodedWaits` of them are encoded;
+  // `encodedWaits` of them are encoded; their queues are held until it is committed;
   //  - `owed` says that the work at `queued` was cancelled and a command buffer with nothing but
   // those waits is still to be committed in its place, before anything else: what was noted as
   // used at that value must be let go;
@@ -436,9 +436,9 @@ public final class DeviceStream {
   }
 
   /**
-   * Makes work encoded after this wait, on the device, for an event of another stream. Returns at
-   * once. The other stream is flushed if the event's work is not submitted yet. An event of this
-   * stream, or one that has passed, costs nothing.
+   * Makes work encoded after this wait, on the device, for an event of another stream or of the
+   * host. Returns at once. The other stream is flushed if the event's work is not submitted yet. An
+   * event of this stream, or one that has passed, costs nothing.
    *
    * @throws StreamFailedException if the event's work is known to have failed; if it fails later,
    *     this stream fails too
@@ -446,51 +446,60 @@ public final class DeviceStream {
    */
   public void waitFor(DeviceEvent event) {
     Objects.requireNonNull(event, "event");
-    DeviceStream other = event.stream();
-    if (other.device != device) {
+    if (event.device() != device) {
       throw new IllegalArgumentException("the event belongs to another device");
     }
-    if (other == this) {
+    if (!event.isOfHost() && event.stream() == this) {
       return;
     }
-    other.flushTo(event.value(), Driver.COMMIT_DEFAULT);
-    other.timeline.throwIfFailed(event.value());
-    if (follow(event)) {
-      // It may have failed since the look above, and nothing on the device tells of that.
-      other.timeline.throwIfFailed(event.value());
+    event.submit();
+    event.timeline().throwIfFailed(event.value());
+    if (!follow(event)) {
+      event.timeline().throwIfFailed(event.value()); // it may have become known just now
     }
     device.checkOpen();
   }
 
   /**
-   * Work encoded after this begins once the event is complete, whatever became of it. True if that
-   * is so already, and there is no wait on the device.
+   * Work encoded after this begins once the event is complete, whatever became of it. False if it
+   * was, and nothing had to be encoded.
    */
   private boolean follow(DeviceEvent event) {
-    DeviceStream other = event.stream();
-    other.flushTo(
-        event.value(), Driver.COMMIT_DEFAULT); // its lock is taken and given back before ours
-    if (other.timeline.reached(event.value())) {
+    event.submit(); // the other stream's lock is taken and given back before ours
+    Timeline awaited = event.timeline();
+    // A queue that cannot be held was given back, after all of it had been completed.
+    if (awaited.reached(event.value()) || !awaited.holdQueue()) {
       if (hazards != null) { // that it has passed was luck
         lock();
         comesAfter(event);
         unlock();
       }
-      return true;
-    }
-    long at = begin();
-    try {
-      driver.encodeWait(queue, at, other.queue, event.value());
-      openWaits.add(event);
-      encodedWaits++;
-      encoded(0, null);
-      comesAfter(event);
       return false;
-    } catch (DriverException e) {
-      throw device.translate(e, name);
-    } finally {
-      unlock();
     }
+    boolean kept = false;
+    try {
+      long at = begin();
+      try {
+        driver.encodeWait(queue, at, awaited.queue(), event.value());
+        openWaits.add(event.point());
+        kept = true;
+        encodedWaits++;
+        if (event.isOfHost()) {
+          timeline.waitsForHost(at, event.point());
+        }
+        encoded(0, null);
+        comesAfter(event);
+      } catch (DriverException e) {
+        throw device.translate(e, name);
+      } finally {
+        unlock();
+      }
+    } finally {
+      if (!kept) {
+        awaited.releaseQueue();
+      }
+    }
+    return true;
   }
 
   /** What is encoded from now on comes after an event. The lock is held. */
@@ -655,7 +664,7 @@ public final class DeviceStream {
     }
     for (; encodedWaits < openWaits.size(); encodedWaits++) {
       DeviceEvent event = openWaits.get(encodedWaits);
-      driver.encodeWait(queue, timeline.submitted() + 1, event.stream().queue, event.value());
+      driver.encodeWait(queue, timeline.submitted() + 1, event.timeline().queue(), event.value());
     }
   }
 
@@ -690,6 +699,13 @@ public final class DeviceStream {
     owed = false;
     openOperations = 0;
     openBytes = 0;
+    letGoOfWaits();
+  }
+
+  private void letGoOfWaits() {
+    for (int i = 0; i < openWaits.size(); i++) {
+      openWaits.get(i).timeline().releaseQueue();
+    }
     openWaits.clear();
     encodedWaits = 0;
   }
@@ -941,6 +957,7 @@ public final class DeviceStream {
       } catch (DriverException again) {
         device.log(System.Logger.Level.WARNING, name + " keeps what it was to submit last", again);
       }
+      letGoOfWaits();
     }
   }
 

@@ -27,6 +27,10 @@ class Parts {
     return new Hazards(device);
   }
 
+  HostEvents hostEvents(Device device) {
+    return new HostEvents(device);
+  }
+
   EncodeGate encodeGate() {
     return EncodeGate.PROCESS;
   }

@@ -29,7 +29,10 @@ public final class StreamFailedException extends MetalStreamsException {
     this.status = status;
   }
 
-  /** Index of the stream in its pool. */
+  /**
+   * Index of the stream in its pool; -1 if it was not a stream that failed, but a {@link
+   * HostEvent}.
+   */
   public int streamIndex() {
     return streamIndex;
   }

@@ -9,7 +9,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.PriorityQueue;
+import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
@@ -123,6 +125,11 @@ class Timeline {
       new PriorityQueue<>((a, b) -> Long.compare(a.value, b.value));
   private volatile boolean hasWaiters;
 
+  /** Waits for the host that the work of a value has; for messages. */
+  private final Queue<HostWait> hostWaits = new ConcurrentLinkedQueue<>();
+
+  private record HostWait(long at, DeviceEvent event) {}
+
   /** Who wants the GPU times of a value. */
   private final ConcurrentHashMap<Long, TimedEvent> timed = new ConcurrentHashMap<>();
 
@@ -147,6 +154,16 @@ class Timeline {
     this.streamIndex = streamIndex;
     this.watchdogNanos = watchdogNanos;
     this.polling = polling;
+  }
+
+  /** As messages call it. */
+  String name() {
+    return name;
+  }
+
+  /** The driver's handle; to be used while it is {@linkplain #holdQueue held}. */
+  long queue() {
+    return queue;
   }
 
   long submitted() {
@@ -233,10 +250,20 @@ class Timeline {
     }
   }
 
-  private void releaseQueue() {
+  /** Keeps the queue until {@link #releaseQueue}; false if it is given back. */
+  boolean holdQueue() {
+    return queueLife.acquire();
+  }
+
+  void releaseQueue() {
     if (queueLife.release()) {
-      driver.destroyQueue(queue);
+      endQueue();
     }
+  }
+
+  /** Nobody holds the queue any more. */
+  void endQueue() {
+    driver.destroyQueue(queue);
   }
 
   /**
@@ -245,8 +272,26 @@ class Timeline {
    */
   void destroyQueue() {
     if (queueLife.close()) {
-      driver.destroyQueue(queue);
+      endQueue();
     }
+  }
+
+  // ---- waits for the host
+
+  /** The work of a value, which is not committed yet, waits for a host event. */
+  void waitsForHost(long at, DeviceEvent event) {
+    hostWaits.removeIf(wait -> wait.at <= completed || wait.event.isOver());
+    hostWaits.add(new HostWait(at, event));
+  }
+
+  /** What is known to stand before a value, for a message. */
+  String obstacle(long value) {
+    for (HostWait wait : hostWaits) {
+      if (wait.at <= value && !wait.event.isOver()) {
+        return ", and waits for " + wait.event + ", which nobody has signalled";
+      }
+    }
+    return "";
   }
 
   private void advance(long value) {
@@ -552,6 +597,7 @@ class Timeline {
                 + submitted
                 + ", completed "
                 + deviceCompleted()
+                + obstacle(value)
                 + (limited ? "" : " (no progress; the time is the setting wait.watchdog.ms)"));
       }
       return Math.max(left, 1);

@@ -278,6 +278,14 @@ class BadInputTest extends CoreTest {
         () -> stream.waitFor(foreignStream.record()));
     DeviceEvent event = stream.record();
     timeouts("DeviceEvent.await(Duration)", event::await);
+    HostEvent promised = device.hostEvent();
+    bad(
+        "DeviceStream.waitFor(DeviceEvent)",
+        ARGUMENT,
+        "another device",
+        this::waitForAForeignEvent);
+    timeouts("DeviceEvent.await(Duration)", promised::await);
+    bad("HostEvent.fail(Throwable)", NULL, "cause", () -> promised.fail(null));
     String elapsed = "DeviceEvent.elapsed(DeviceEvent,DeviceEvent)";
     bad(elapsed, NULL, "start", () -> DeviceEvent.elapsed(null, stream.recordTimed()));
     bad(elapsed, NULL, "end", () -> DeviceEvent.elapsed(stream.recordTimed(), null));
@@ -291,6 +299,15 @@ class BadInputTest extends CoreTest {
         ARGUMENT,
         "two devices",
         () -> DeviceEvent.elapsed(stream.recordTimed(), foreignStream.recordTimed()));
+  }
+
+  private void waitForAForeignEvent() {
+    HostEvent event = foreign.hostEvent();
+    try {
+      stream.waitFor(event);
+    } finally {
+      event.signal();
+    }
   }
 
   private void buffers() {
@@ -685,6 +702,9 @@ class BadInputTest extends CoreTest {
   @Test
   void closedObjectsSaySo() {
     DeviceEvent event = stream.record();
+    HostEvent promised = device.hostEvent();
+    HostEvent kept = device.hostEvent();
+    kept.signal();
     Lease lease = device.streams().lease();
     HostView view = buffer.map();
     lease.close();
@@ -704,6 +724,9 @@ class BadInputTest extends CoreTest {
     StreamPool pool = device.streams();
     DeviceMemory memory = device.memory();
     expect("Device.synchronize()", over, device::synchronize);
+    expect("Device.hostEvent()", over, device::hostEvent);
+    expect("HostEvent.signal()", over, promised::signal);
+    expect("HostEvent.await()", over, promised::await);
     expect("DeviceBuffer.map()", over, buffer::map);
     expect("DeviceBuffer.mapReadOnly()", over, buffer::mapReadOnly);
     expect("DeviceBuffer.mapUnsafe()", over, buffer::mapUnsafe);
@@ -739,6 +762,10 @@ class BadInputTest extends CoreTest {
             event::toFuture,
             event::value,
             event::stream,
+            kept::query,
+            kept::await,
+            kept::toFuture,
+            () -> promised.fail(new IllegalStateException("late")),
             memory::stats,
             memory::history,
             memory::snapshot,

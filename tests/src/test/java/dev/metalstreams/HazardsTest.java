@@ -269,6 +269,45 @@ class HazardsTest extends CoreTest {
   }
 
   @Test
+  void aSignalOrdersWhatTheHostKnewWhenTheWorkWasEncoded() {
+    HostEvent event = device.hostEvent();
+    fill(a, x);
+    b.waitFor(event);
+    races(() -> fill(b, x)); // what the signal will come after is not known
+    b.waitFor(a.record());
+    fill(b, x);
+    a.flush();
+    script.runAll();
+    a.synchronize();
+    HostEvent next = device.hostEvent();
+    c.waitFor(next);
+    copy(c, y, z);
+    races(() -> copy(c, x, z)); // after a's work, but not after b's
+    event.signal();
+    b.flush();
+    script.runAll();
+    b.synchronize();
+    copy(c, x, z);
+    next.signal();
+    next.await();
+    event.await();
+    races(() -> fill(a, y)); // of c's work, which reads it, the host has learned nothing
+  }
+
+  @Test
+  void aWaitForTheHostKeepsTheOrderOfStreams() {
+    HostEvent event = device.hostEvent();
+    fill(a, x);
+    b.waitFor(event);
+    b.waitFor(a.record());
+    c.waitFor(b.record());
+    fill(c, x);
+    event.signal();
+    b.waitFor(event); // it has passed
+    races(() -> fill(b, x));
+  }
+
+  @Test
   void aWaitThatTimesOutOrdersNothing() {
     fill(a, x);
     assertThatThrownBy(() -> a.synchronize(Duration.ZERO)).isInstanceOf(WaitTimeoutException.class);

@@ -23,6 +23,9 @@ import java.util.ServiceLoader;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReferenceArray;
@@ -332,6 +335,85 @@ class HostDeviceTest {
       for (DeviceBuffer cell : cells) {
         cell.close();
       }
+    }
+  }
+
+  /** Each round, a thread of its own writes, then signals or fails; the stream copies. */
+  private static void handOver(Device device, int number, ExecutorService writers)
+      throws Exception {
+    DeviceStream stream = device.streams().stream(number);
+    try (DeviceBuffer in = device.allocate(4096, stream);
+        DeviceBuffer out = device.allocate(4096, stream);
+        HostView source = in.mapUnsafe();
+        HostView target = out.mapUnsafe()) {
+      for (int round = 1; round <= 300; round++) {
+        HostEvent event = device.hostEvent();
+        byte value = (byte) round;
+        boolean fails = round % 10 == 0;
+        IllegalStateException cause = new IllegalStateException("round " + round);
+        Runnable write =
+            () -> {
+              if (fails) {
+                event.fail(cause);
+                return;
+              }
+              source.bytes().put(0, value).put(4095, value);
+              event.signal();
+            };
+        Future<?> early = round % 2 == 0 ? writers.submit(write) : null;
+        try {
+          stream.waitFor(event);
+          stream.copy(in, 0, out, 0, 4096);
+          Future<?> writer = early != null ? early : writers.submit(write);
+          stream.synchronize();
+          assertThat(fails).isFalse();
+          assertThat(target.bytes().get(0)).isEqualTo(value);
+          assertThat(target.bytes().get(4095)).isEqualTo(value);
+          writer.get();
+        } catch (StreamFailedException e) {
+          assertThat(e).hasRootCause(cause);
+          stream.reset();
+        }
+      }
+    }
+  }
+
+  @Test
+  void theHostHandsDataOnThroughEventsOfItsOwn() throws Exception {
+    try (Device device = host(2).open();
+        ExecutorService writers = Executors.newVirtualThreadPerTaskExecutor()) {
+      List<Background<Boolean>> threads = new ArrayList<>();
+      for (int i = 1; i <= 4; i++) {
+        int number = i;
+        Background.Work work = () -> handOver(device, number, writers);
+        threads.add(i % 2 == 0 ? Background.runVirtually(work) : Background.run(work));
+      }
+      for (Background<Boolean> thread : threads) {
+        thread.get();
+      }
+      assertThat(live().get(1) - before.get(1))
+          .as("queues: of four streams, and few of the host")
+          .isLessThanOrEqualTo(4 + 16 + 4);
+    }
+  }
+
+  @Test
+  void closesWithEventsThatNobodySignals() {
+    Device device = host(2).open();
+    DeviceStream stream = device.streams().current();
+    DeviceBuffer buffer = device.allocate(1 << 16);
+    List<HostEvent> events = new ArrayList<>();
+    for (int i = 0; i < 50; i++) {
+      HostEvent event = device.hostEvent();
+      device.streams().stream(i % 8).waitFor(event);
+      events.add(event);
+    }
+    stream.waitFor(events.getLast());
+    stream.fill(buffer, (byte) 1);
+    stream.flush();
+    device.close();
+    for (HostEvent event : events) {
+      assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(event::await);
     }
   }
 

@@ -258,6 +258,16 @@ final class ModelDriver implements Driver {
     return handles;
   }
 
+  @Override
+  public synchronized long createHostQueue(long id, String label) {
+    throw new UnsupportedOperationException();
+  }
+
+  @Override
+  public synchronized void signal(long queue, long value, @Nullable String failure) {
+    throw new UnsupportedOperationException();
+  }
+
   private Queue queue(long handle) {
     for (Queue queue : queues) {
       if (queue.handle == handle) {

@@ -158,6 +158,31 @@ final class FfmDriver implements Driver {
   }
 
   @Override
+  public long createHostQueue(long id, String label) {
+    gate.enter();
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment out = arena.allocate(mst_h.C_POINTER);
+      NativeCalls.check(mst_h.mst_queue_create_host(device, id, arena.allocateFrom(label), out));
+      return out.get(mst_h.C_POINTER, 0).address();
+    } finally {
+      gate.leave();
+    }
+  }
+
+  @Override
+  public void signal(long queue, long value, @Nullable String failure) {
+    if (failure == null) {
+      NativeCalls.check(
+          mst_h.mst_queue_signal(NativeCalls.handle(queue), value, MemorySegment.NULL));
+      return;
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      NativeCalls.check(
+          mst_h.mst_queue_signal(NativeCalls.handle(queue), value, arena.allocateFrom(failure)));
+    }
+  }
+
+  @Override
   public long completedValue(long queue) {
     return NativeCalls.completedValue(NativeCalls.handle(queue));
   }

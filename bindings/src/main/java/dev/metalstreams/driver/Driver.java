@@ -1,6 +1,7 @@
 package dev.metalstreams.driver;
 
 import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * All that the core knows of a device: the C ABI {@code mst.h}, one Java method per native call,
@@ -9,7 +10,8 @@ import java.nio.ByteBuffer;
  * <p>Handles are opaque {@code long}s, never 0; using one after its end is not allowed and not
  * checked here. A command buffer has no handle: it is named by its queue and by the timeline value
  * it will signal. The values of a queue are 1, 2, 3, … without a gap, at most one command buffer of
- * a queue is open at a time, and completed values never go back.
+ * a queue is open at a time, and completed values never go back. A <em>host queue</em> has no
+ * command buffers: its values are signalled by the CPU, and may be waited for before that.
  *
  * <p><b>Thread-safety.</b> Methods that take a queue and a value ({@code begin}, {@code commit},
  * {@code discard}, {@code encode…}), {@link #resetQueue} and {@link #destroyQueue} are serialised
@@ -18,7 +20,7 @@ import java.nio.ByteBuffer;
  *
  * <p><b>Blocking.</b> Only {@link #awaitValue}, {@link #nextCompletions}, {@link #destroyQueue} and
  * {@link #close} wait for the device; the core never calls them from a virtual thread or with a
- * lock held.
+ * lock held. To destroy a host queue waits for nobody, if nobody is in {@link #awaitValue} for it.
  *
  * <p><b>Errors.</b> A refused call throws {@link DriverException} and has no effect. Lengths and
  * offsets are bytes, times are nanoseconds.
@@ -66,6 +68,22 @@ public interface Driver extends AutoCloseable {
    */
   long createQueue(long id, String label, int maxInFlight);
 
+  /**
+   * Creates a host queue: its values are those of {@link #signal}.
+   *
+   * @param id comes back in completions; unique among the device's queues of both kinds
+   * @param label for debuggers
+   */
+  long createHostQueue(long id, String label);
+
+  /**
+   * Completes all values of a host queue up to {@code value}, which is greater than the last one
+   * signalled: what waits for them goes on. Thread-safe, never blocks.
+   *
+   * @param failure null, or what went wrong: then these values fail with {@link Status#EXECUTION}
+   */
+  void signal(long queue, long value, @Nullable String failure);
+
   /** The greatest value whose command buffer is done, 0 before the first. A few loads. */
   long completedValue(long queue);
 
@@ -103,7 +121,10 @@ public interface Driver extends AutoCloseable {
   /** Forgets the failure of an idle queue. */
   void resetQueue(long queue);
 
-  /** Discards the open command buffer, lets committed ones run to their end, and ends the queue. */
+  /**
+   * Discards the open command buffer, lets committed ones run to their end, and ends the queue.
+   * What waits for values of a host queue that were not signalled goes on, as after a failure.
+   */
   void destroyQueue(long queue);
 
   // ---- command buffers
@@ -123,7 +144,8 @@ public interface Driver extends AutoCloseable {
   // ---- encoding
 
   /**
-   * Work encoded after this begins only once {@code awaitedValue}, already committed, is completed.
+   * Work encoded after this begins only once {@code awaitedValue}, already committed unless the
+   * awaited queue is a host queue, is completed.
    */
   void encodeWait(long queue, long value, long awaitedQueue, long awaitedValue);
 

@@ -32,6 +32,17 @@ final class CommandBuffer {
         && !wait.satisfied();
   }
 
+  /** The greatest value of a queue that it waits for; 0 for none. */
+  long awaits(ScriptedQueue queue) {
+    long greatest = 0;
+    for (Operation operation : operations) {
+      if (operation instanceof Operation.Wait wait && wait.awaited() == queue) {
+        greatest = Math.max(greatest, wait.value());
+      }
+    }
+    return greatest;
+  }
+
   void use(ScriptedBuffer buffer) {
     uses.add(buffer);
     buffer.uses++;

@@ -183,6 +183,9 @@ final class ScriptedDriver implements Driver {
       for (ScriptedQueue queue : queues.values()) {
         queue.held = false;
         discardOpen(queue);
+        if (queue.host) {
+          endPromises(queue);
+        }
       }
       changed.signalAll();
       while (stepAny() != null) {
@@ -237,15 +240,89 @@ final class ScriptedDriver implements Driver {
       if (maxInFlight < 1 || maxInFlight > MAX_IN_FLIGHT) {
         throw refused(Status.INVALID_ARGUMENT, "max_in_flight is " + maxInFlight);
       }
-      ScriptedQueue queue = new ScriptedQueue(newHandle(), id, label, maxInFlight);
-      if (queuesById.putIfAbsent(id, queue) != null) {
-        throw refused(Status.INVALID_ARGUMENT, "queue id " + id + " is taken");
-      }
-      queues.put(queue.handle, queue);
-      changed.signalAll();
-      return queue.handle;
+      return add(id, label, maxInFlight);
     } finally {
       lock.unlock();
+    }
+  }
+
+  private long add(long id, String label, int maxInFlight) {
+    ScriptedQueue queue = new ScriptedQueue(newHandle(), id, label, maxInFlight);
+    if (queuesById.putIfAbsent(id, queue) != null) {
+      throw refused(Status.INVALID_ARGUMENT, "queue id " + id + " is taken");
+    }
+    queues.put(queue.handle, queue);
+    changed.signalAll();
+    return queue.handle;
+  }
+
+  @Override
+  public long createHostQueue(long id, String label) {
+    intercept("createHostQueue");
+    lock.lock();
+    try {
+      requireOpen();
+      return add(id, label, 0);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  @Override
+  public void signal(long queue, long value, @Nullable String failure) {
+    intercept("signal");
+    lock.lock();
+    try {
+      ScriptedQueue target = queue(queue);
+      requireOpen();
+      if (!target.host) {
+        throw refused(Status.INVALID_STATE, "queue " + target.id + " is not a host queue");
+      }
+      if (Long.compareUnsigned(value, target.completed) <= 0) {
+        throw refused(Status.INVALID_STATE, "value " + value + " is signalled already");
+      }
+      if (target.losesSignal) {
+        target.losesSignal = false;
+        return;
+      }
+      complete(
+          target,
+          value,
+          failure == null ? null : new CompletionFailure(Status.EXECUTION, failure, 0, 0));
+      runIfImmediate();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** All values of a host queue up to this one. */
+  private void complete(ScriptedQueue queue, long value, @Nullable CompletionFailure failure) {
+    completions.addLast(new Completion(queue.id, value, 0, 0, failure));
+    if (failure != null && queue.failed == 0) {
+      queue.failure = failure;
+      queue.failed = queue.completed + 1;
+    }
+    queue.committed = value;
+    queue.completed = value;
+    changed.signalAll();
+  }
+
+  /** What waits for a host queue goes on: nobody signals it any more. */
+  private void endPromises(ScriptedQueue host) {
+    long awaited = 0;
+    for (ScriptedQueue other : queues.values()) {
+      for (CommandBuffer commands : other.pending) {
+        awaited = Math.max(awaited, commands.awaits(host));
+      }
+      if (other.open != null) {
+        awaited = Math.max(awaited, other.open.awaits(host));
+      }
+    }
+    if (awaited > host.completed) {
+      complete(
+          host,
+          awaited,
+          new CompletionFailure(Status.EXECUTION, "never signalled: its host queue ended", 0, 0));
     }
   }
 
@@ -273,13 +350,19 @@ final class ScriptedDriver implements Driver {
     }
     lock.lock();
     try {
-      if (value > awaited.committed || value < 0) {
+      if (!awaited.promises(value)) {
         throw refused(
             Status.INVALID_STATE,
             "value " + value + " of queue " + awaited.id + " is not committed");
       }
       long deadline = System.nanoTime() + timeoutNanos;
-      while (canAwait && awaited.completed < value) {
+      while (awaited.completed < value) {
+        if (awaited.host && (closed || ended.contains(queue))) {
+          throw refused(Status.INVALID_STATE, "host queue " + awaited.id + " has ended");
+        }
+        if (!canAwait) {
+          break;
+        }
         if (mode == Mode.WAITED_FOR && stepOldest()) {
           changed.signalAll();
           continue;
@@ -337,6 +420,9 @@ final class ScriptedDriver implements Driver {
           if (!target.pending.isEmpty()) {
             noteBlocking("destroyQueue");
           }
+          if (target.host) {
+            endPromises(target);
+          }
           discardOpen(target);
           while (!target.pending.isEmpty()) {
             if (mode == Mode.AUTOMATIC) {
@@ -367,7 +453,7 @@ final class ScriptedDriver implements Driver {
   private void noteWaitsForEnded(
       ScriptedQueue waiting, CommandBuffer commands, ScriptedQueue gone) {
     for (Operation operation : commands.operations) {
-      if (operation instanceof Operation.Wait wait && wait.awaited() == gone) {
+      if (operation instanceof Operation.Wait wait && wait.awaited() == gone && !gone.host) {
         note(
             Rule.AWAITED_QUEUE_ENDED,
             "queue "
@@ -390,6 +476,9 @@ final class ScriptedDriver implements Driver {
         queue,
         target -> {
           requireOpen();
+          if (target.host) {
+            throw refused(Status.INVALID_STATE, "queue " + target.id + " is a host queue");
+          }
           if (target.open != null) {
             throw refused(
                 Status.INVALID_STATE,
@@ -472,7 +561,7 @@ final class ScriptedDriver implements Driver {
         target -> {
           CommandBuffer commands = openCommands(target, value);
           ScriptedQueue awaited = queue(awaitedQueue);
-          if (awaitedValue < 0 || awaitedValue > awaited.committed) {
+          if (!awaited.promises(awaitedValue)) {
             throw refused(
                 Status.INVALID_STATE,
                 "value " + awaitedValue + " of queue " + awaited.id + " is not committed");

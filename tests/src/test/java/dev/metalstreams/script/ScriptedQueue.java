@@ -15,6 +15,9 @@ final class ScriptedQueue {
   final String label;
   final int maxInFlight;
 
+  /** Its values are signalled by the host. */
+  final boolean host;
+
   /** Written in the order that the contract asks for: failed, then completed. */
   volatile long failed;
 
@@ -54,6 +57,12 @@ final class ScriptedQueue {
     this.id = id;
     this.label = label;
     this.maxInFlight = maxInFlight;
+    this.host = maxInFlight == 0;
+  }
+
+  /** Whether a wait for the value ends by itself, or by the host's promise. */
+  boolean promises(long value) {
+    return host || Long.compareUnsigned(value, committed) <= 0;
   }
 
   int inFlight() {

@@ -1194,6 +1194,131 @@ public class mst_h extends mst_h$shared {
         }
     }
 
+    private static class mst_queue_create_host {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_LONG,
+            mst_h.C_POINTER,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_queue_create_host");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue)
+     * }
+     */
+    public static FunctionDescriptor mst_queue_create_host$descriptor() {
+        return mst_queue_create_host.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue)
+     * }
+     */
+    public static MethodHandle mst_queue_create_host$handle() {
+        return mst_queue_create_host.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue)
+     * }
+     */
+    public static MemorySegment mst_queue_create_host$address() {
+        return mst_queue_create_host.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_queue_create_host(mst_device *device, uint64_t id, const char *label, mst_queue **out_queue)
+     * }
+     */
+    public static int mst_queue_create_host(MemorySegment device, long id, MemorySegment label, MemorySegment out_queue) {
+        var mh$ = mst_queue_create_host.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_queue_create_host", device, id, label, out_queue);
+            }
+            return (int)mh$.invokeExact(device, id, label, out_queue);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class mst_queue_signal {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            mst_h.C_INT,
+            mst_h.C_POINTER,
+            mst_h.C_LONG,
+            mst_h.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = SYMBOL_LOOKUP.findOrThrow("mst_queue_signal");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure)
+     * }
+     */
+    public static FunctionDescriptor mst_queue_signal$descriptor() {
+        return mst_queue_signal.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure)
+     * }
+     */
+    public static MethodHandle mst_queue_signal$handle() {
+        return mst_queue_signal.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure)
+     * }
+     */
+    public static MemorySegment mst_queue_signal$address() {
+        return mst_queue_signal.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t mst_queue_signal(mst_queue *queue, uint64_t value, const char *failure)
+     * }
+     */
+    public static int mst_queue_signal(MemorySegment queue, long value, MemorySegment failure) {
+        var mh$ = mst_queue_signal.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("mst_queue_signal", queue, value, failure);
+            }
+            return (int)mh$.invokeExact(queue, value, failure);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class mst_queue_completed_value {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             mst_h.C_LONG,
