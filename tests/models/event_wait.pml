@@ -17,6 +17,7 @@
 //: mutant WAITS_WITHOUT_THE_FLUSH_AT_ALL whateverIsSubmittedIsDone
 //: mutant SKIPS_WHAT_IS_NOT_SUBMITTED orderAcrossStreams
 //: mutant FORGETS_FAILURES_THAT_HAVE_PASSED failureTravels
+//: mutant LOOKS_FOR_FAILURES_ONLY_BEFORE failureTravels
 //: mutant FLUSHES_UNDER_ITS_OWN_LOCK oneStreamLockAtATime
 //: mutant FLUSHES_UNDER_ITS_OWN_LOCK_TOO everyWaitForReturns
 //: mutant FLUSHES_UNDER_ITS_OWN_LOCK_AS_WELL noDeadlock
@@ -120,10 +121,16 @@ proctype thread(byte me) {
 #else
   flushTo(OTHER(me), event, me);
 #endif
+#ifndef FORGETS_FAILURES_THAT_HAVE_PASSED
+  if
+  :: failed[OTHER(me)] != 0 && failed[OTHER(me)] <= event -> refused[me] = 1; goto end /* throwIfFailed */
+  :: else
+  fi;
+#endif
   if
   :: completed[OTHER(me)] >= event -> /* Timeline.reached */
        if
-#ifndef FORGETS_FAILURES_THAT_HAVE_PASSED
+#if !defined(FORGETS_FAILURES_THAT_HAVE_PASSED) && !defined(LOOKS_FOR_FAILURES_ONLY_BEFORE)
        :: failed[OTHER(me)] != 0 && failed[OTHER(me)] <= event -> refused[me] = 1; goto end /* throwIfFailed */
 #endif
        :: else

@@ -454,15 +454,16 @@ public final class DeviceStream {
     }
     event.submit();
     event.timeline().throwIfFailed(event.value());
-    if (!follow(event)) {
-      event.timeline().throwIfFailed(event.value()); // it may have become known just now
+    if (follow(event)) {
+      // It may have failed since the look above, and nothing on the device tells of that.
+      event.timeline().throwIfFailed(event.value());
     }
     device.checkOpen();
   }
 
   /**
-   * Work encoded after this begins once the event is complete, whatever became of it. False if it
-   * was, and nothing had to be encoded.
+   * Work encoded after this begins once the event is complete, whatever became of it. True if that
+   * is so already, and there is no wait on the device.
    */
   private boolean follow(DeviceEvent event) {
     event.submit(); // the other stream's lock is taken and given back before ours
@@ -474,7 +475,7 @@ public final class DeviceStream {
         comesAfter(event);
         unlock();
       }
-      return false;
+      return true;
     }
     boolean kept = false;
     try {
@@ -499,7 +500,7 @@ public final class DeviceStream {
         awaited.releaseQueue();
       }
     }
-    return true;
+    return false;
   }
 
   /** What is encoded from now on comes after an event. The lock is held. */

@@ -2,6 +2,7 @@ package dev.metalstreams;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 
 import dev.metalstreams.MemoryEvent.Kind;
 import dev.metalstreams.MemoryStats.Metric;
@@ -101,6 +102,38 @@ class AllocatorTest extends CoreTest {
     assertThat(device.memory().stats().retries()).isZero();
   }
 
+  @ParameterizedTest
+  @ValueSource(longs = {0, -1, Long.MIN_VALUE})
+  void aBufferHasAtLeastOneByte(long bytes) {
+    Device device = open();
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> device.allocate(bytes))
+        .withMessageContaining("at least 1 byte, not " + bytes);
+    assertThat(script.buffers()).isZero();
+  }
+
+  @Test
+  void aRequestThatTheDeviceWouldTakeIsNotToldToBeSplit() {
+    Device device = openWithLimits(RECOMMENDED, RECOMMENDED, StealPolicy.NEVER);
+    script.memoryLimit(1000);
+    assertThatExceptionOfType(OutOfDeviceMemoryException.class)
+        .isThrownBy(() -> device.allocate(RECOMMENDED)) // just the largest buffer
+        .withMessageContaining("Close buffers");
+  }
+
+  @Test
+  void theLargestFreeBlockIsTold() {
+    Device device = open();
+    try (DeviceBuffer larger = device.allocate(4000)) {
+      device.allocate(1000).close();
+      device.allocate(500).close();
+      assertThatExceptionOfType(OutOfDeviceMemoryException.class)
+          .isThrownBy(() -> device.allocate(100L << 30))
+          .withMessageContaining("largest free block 1024 bytes");
+      assertThat(larger.isClosed()).isFalse();
+    }
+  }
+
   @Test
   void aRequestThatOnlyItsRoundingMakesTooLargeIsServed() {
     Device device = openWithLimits(3 * MIB, 3 * MIB + 512, StealPolicy.NEVER);
@@ -168,6 +201,38 @@ class AllocatorTest extends CoreTest {
     }
     assertThat(kinds(device))
         .containsExactly(Kind.ALLOCATE, Kind.FREE_REQUESTED, Kind.FREE_COMPLETED);
+  }
+
+  @Test
+  void theHistoryTellsWhatWentToTheDriverAndWhatFailed() {
+    Device device = open(builder -> builder.memoryHistory(3));
+    device.allocate(8).close();
+    device.memory().trimTo(0);
+    assertThatExceptionOfType(OutOfDeviceMemoryException.class)
+        .isThrownBy(() -> device.allocate(100L << 30));
+    assertThat(kinds(device)).containsExactly(Kind.TRIM, Kind.DEVICE_FREE, Kind.OUT_OF_MEMORY);
+    assertThat(device.memory().history().get(1).block()).isEqualTo(1);
+  }
+
+  @Test
+  void theAgeOfABlockCountsFromItsLastChange() {
+    long begun = System.nanoTime();
+    Device device = open();
+    device.allocate(8).close();
+    device.allocator().tick();
+    assertThat(device.memory().snapshot().get(0).ageNanos())
+        .isBetween(1L, System.nanoTime() - begun);
+  }
+
+  @Test
+  void aPeakIsSeenAlsoIfTheBlockWasCached() {
+    Device device = open();
+    device.allocate(8).close();
+    device.memory().resetPeak();
+    device.allocate(8).close();
+    MemoryStats stats = device.memory().stats();
+    assertThat(stats.bytes(Metric.ALLOCATED, Pool.ALL).peak()).isEqualTo(256);
+    assertThat(stats.bytes(Metric.REQUESTED, Pool.SMALL).peak()).isEqualTo(8);
   }
 
   @Test
@@ -240,6 +305,30 @@ class AllocatorTest extends CoreTest {
   }
 
   @Test
+  void whatWasUsedAgainIsNoLongerTheOldest() {
+    Device device = openWithLimits(8 * MIB, 64 * MIB, StealPolicy.NEVER);
+    DeviceStream stream = device.streams().stream(1);
+    for (long size : new long[] {2 * MIB, 1 * MIB, 3 * MIB, 2 * MIB}) {
+      device.allocator().tick();
+      device.allocate(size, stream).close();
+    }
+    device.allocate(4 * MIB, stream).close(); // 2 more than there is room for
+    assertThat(device.memory().snapshot())
+        .extracting(BlockInfo::size)
+        .as("1 MiB went, and 3 MiB")
+        .containsExactlyInAnyOrder(2 * MIB, 4 * MIB);
+  }
+
+  @Test
+  void theSoftLimitItselfMayBeReached() {
+    Device device = openWithLimits(4 * MIB, 64 * MIB, StealPolicy.COMPLETE);
+    device.allocate(2 * MIB, device.streams().stream(1)).close();
+    device.allocate(2 * MIB, device.streams().stream(2)).close();
+    assertThat(device.memory().stats().steals()).isZero();
+    assertThat(device.memory().stats().reserved()).isEqualTo(4 * MIB);
+  }
+
+  @Test
   void theSoftLimitMayBeExceededByWhatIsInUse() {
     Device device = openWithLimits(2 * MIB, 64 * MIB, StealPolicy.NEVER);
     try (DeviceBuffer first = device.allocate(2 * MIB);
@@ -306,8 +395,46 @@ class AllocatorTest extends CoreTest {
     assertThatExceptionOfType(OutOfDeviceMemoryException.class)
         .isThrownBy(() -> device.allocate(6 * MIB, device.streams().stream(2)))
         .withMessageContaining("does not end")
+        .withMessageContaining("largest free block " + 6 * MIB + " bytes")
         .satisfies(
-            e -> assertThat(e.getSuppressed()).hasOnlyElementsOfType(WaitTimeoutException.class));
+            e ->
+                assertThat(e.getSuppressed())
+                    .hasSize(1)
+                    .hasOnlyElementsOfType(WaitTimeoutException.class));
+  }
+
+  @Test
+  void anAllocationTakesItsOwnPendingBlocksThatAreDone() {
+    Device device = open();
+    DeviceStream stream = device.streams().stream(1);
+    DeviceStream other = device.streams().stream(2);
+    DeviceBuffer buffer = device.allocate(8, stream);
+    other.fill(buffer, (byte) 1);
+    other.flush();
+    buffer.close();
+    script.runAll();
+    assertThat(other.query()).isTrue(); // nobody has reclaimed anything since
+    assertThat(device.memory().snapshot().get(0).state()).isEqualTo(BlockInfo.State.PENDING);
+    try (DeviceBuffer next = device.allocate(8, stream)) {
+      assertThat(next.handle()).isEqualTo(buffer.handle());
+    }
+  }
+
+  @Test
+  void theDeviceGetsTheWarmestBlockAndTheCpuTheOldest() {
+    Device device = open();
+    DeviceStream stream = device.streams().stream(1);
+    DeviceBuffer old = device.allocate(8, stream);
+    DeviceBuffer middle = device.allocate(8, stream);
+    DeviceBuffer warm = device.allocate(8, stream);
+    for (DeviceBuffer each : List.of(old, middle, warm)) {
+      each.close();
+    }
+    try (DeviceBuffer first = device.allocator().allocate(8, stream, true);
+        DeviceBuffer second = device.allocator().allocate(8, stream, false)) {
+      assertThat(first.handle()).isEqualTo(old.handle());
+      assertThat(second.handle()).isEqualTo(warm.handle());
+    }
   }
 
   // ---- taking from other streams
@@ -393,6 +520,20 @@ class AllocatorTest extends CoreTest {
     assertThat(stream.cache().putBack(block)).isTrue();
   }
 
+  @Test
+  void aBlockInUseIsTakenOutOfNoList() {
+    Device device = open();
+    DeviceStream stream = device.streams().stream(1);
+    for (int i = 0; i < 4; i++) { // of one class more each time
+      device.allocate(256L << i, stream).close();
+      try (DeviceBuffer buffer = device.allocate(256L << i, stream)) {
+        Block block = buffer.tenancy().block;
+        assertThat(stream.cache().takeOut(block)).isFalse();
+        assertThat(stream.cache().steal(block.sizeClass, each -> true)).isNull();
+      }
+    }
+  }
+
   // ---- giving back
 
   @Test
@@ -406,6 +547,95 @@ class AllocatorTest extends CoreTest {
     assertThat(device.memory().snapshot())
         .singleElement()
         .satisfies(block -> assertThat(block.stream()).isEqualTo(2));
+  }
+
+  @Test
+  void anEmptiedCacheHoldsNothingThatOtherStreamsUsed() {
+    Device device = open();
+    runWhenWaitedFor();
+    DeviceBuffer buffer = device.allocate(8, device.streams().stream(1));
+    device.streams().stream(2).fill(buffer, (byte) 1);
+    buffer.close();
+    device.memory().emptyCache();
+    assertThat(device.memory().stats().reserved()).isZero();
+    assertThat(script.buffers()).isZero();
+  }
+
+  @Test
+  void whatTheDriverKeepsIsToldAndCounted() {
+    Device device = open();
+    device.allocate(8).close();
+    device.allocate(1000).close();
+    script.refuse("destroyBuffer", 1, Status.INTERNAL);
+    device.memory().trimTo(0);
+    assertThat(takeComplaints()).singleElement().asString().contains("kept block 1");
+    assertThat(device.memory().stats().reserved()).isEqualTo(256);
+    assertThat(device.memory().stats().deviceFrees()).isEqualTo(1);
+    device.close();
+    forget(device); // its driver was left with a buffer
+  }
+
+  @Test
+  void aCloseTellsOfBuffersThatAreStillOpen() {
+    Device device = open();
+    DeviceBuffer first = device.allocate(8);
+    DeviceBuffer second = device.allocate(1000);
+    device.allocate(4000).close();
+    device.close();
+    assertThat(first.isClosed() && second.isClosed()).isTrue();
+    assertThat(warnings()).containsExactly("2 buffers of 1280 bytes were still open at close");
+    assertThat(script.buffers()).isZero();
+  }
+
+  @Test
+  void aCloseThatFindsNothingOpenTellsNothing() {
+    Device device = open();
+    device.allocate(8).close();
+    device.close();
+    assertThat(warnings()).isEmpty();
+  }
+
+  @Test
+  void aCacheThatHasEndedKeepsNothing() {
+    Device device = open();
+    DeviceStream stream = device.streams().stream(1);
+    device.allocate(8, stream).close();
+    List<Block> all = stream.cache().end();
+    assertThat(all).hasSize(1);
+    assertThat(stream.cache().putBack(all.get(0))).isFalse();
+    assertThat(stream.cache().end()).isEmpty();
+    device.driver().destroyBuffer(all.get(0).handle);
+  }
+
+  /** The device is closed while an allocation looks whether a cached block is free. */
+  @Test
+  void anAllocationThatMeetsTheCloseFails() throws Exception {
+    List<Background<Boolean>> closers = new ArrayList<>();
+    Parts parts =
+        new Parts() {
+          @Override
+          Allocator allocator(Device device) {
+            return new Allocator(device) {
+              @Override
+              boolean unused(Uses uses) {
+                if (closers.isEmpty()) {
+                  closers.add(Background.run(device::close));
+                  while (!device.isClosed()) {
+                    Thread.onSpinWait();
+                  }
+                }
+                return super.unused(uses);
+              }
+            };
+          }
+        };
+    Device device = open(script, builder -> builder.parts(parts));
+    DeviceStream stream = device.streams().stream(1);
+    device.allocate(8, stream).close();
+    assertThatExceptionOfType(DeviceClosedException.class)
+        .isThrownBy(() -> device.allocator().allocate(8, stream, true));
+    closers.get(0).get();
+    assertThat(script.buffers()).isZero();
   }
 
   @Test

@@ -149,7 +149,7 @@ class BriefLockTest {
   }
 
   /** A cache with a block in use and a free one. */
-  record Held(StreamCache cache, Block inUse, Block free) {}
+  record Held(Allocator allocator, StreamCache cache, Block inUse, Block free) {}
 
   private static Stream<Named<Consumer<Held>>> calls() {
     return Stream.of(
@@ -182,12 +182,57 @@ class BriefLockTest {
       Throwing allocator = new Throwing(device);
       StreamCache cache = allocator.cache(stream);
       BriefLock lock = allocator.ledger().pages.getLast().lock;
-      Held held = new Held(cache, block(1, stream), block(2, stream));
+      Held held = new Held(allocator, cache, block(1, stream), block(2, stream));
       cache.adopt(held.inUse, 1);
       cache.adopt(held.free, 1);
       cache.close(held.free, true);
       allocator.throwing = true;
       assertThatThrownBy(() -> call.accept(held)).isInstanceOf(IllegalStateException.class);
+      assertThat(lock.free()).isTrue();
+    }
+  }
+
+  // ---- what is guarded by it
+
+  private static Stream<Named<Consumer<Held>>> guarded() {
+    return Stream.of(
+        call("take", held -> held.cache.take(held.free.sizeClass, 1, false)),
+        call("adopt", held -> held.cache.adopt(block(3, held.cache.stream()), 1)),
+        call("close", held -> held.cache.close(held.inUse, true)),
+        call("outstanding", held -> held.cache.outstanding()),
+        call("steal", held -> held.cache.steal(held.free.sizeClass, each -> true)),
+        call("idle", held -> held.cache.idle(new ArrayList<>())),
+        call("take out", held -> held.cache.takeOut(held.free)),
+        call("put back", held -> held.cache.putBack(block(3, held.cache.stream()))),
+        call("end", held -> held.cache.end()),
+        call("open", held -> held.cache.open()),
+        call("describe", held -> held.cache.describe(new ArrayList<>())),
+        call("read", held -> held.allocator.ledger().read()),
+        call("cover", held -> held.allocator.ledger().cover(held.allocator.ledger().pages.get(1))),
+        call(
+            "gather",
+            held -> held.allocator.ledger().gather(0, 1, held.allocator.ledger().pages.get(0))),
+        call("reset the peaks", held -> held.allocator.ledger().resetPeak()));
+  }
+
+  @ParameterizedTest
+  @MethodSource("guarded")
+  void nothingPassesItWhileItIsHeld(Consumer<Held> call) throws Exception {
+    try (Device device = Device.builder().driver(Script.automatic().provider()).open()) {
+      DeviceStream stream = device.streams().stream(1);
+      Allocator allocator = new Allocator(device);
+      StreamCache cache = allocator.cache(stream);
+      BriefLock lock = allocator.ledger().pages.getLast().lock;
+      Held held = new Held(allocator, cache, block(1, stream), block(2, stream));
+      cache.adopt(held.inUse, 1);
+      cache.adopt(held.free, 1);
+      cache.close(held.free, true);
+      lock.lock();
+      Background<Boolean> caller = Background.run(() -> call.accept(held)).untilParked();
+      boolean passed = caller.over();
+      lock.unlock();
+      caller.get();
+      assertThat(passed).isFalse();
       assertThat(lock.free()).isTrue();
     }
   }

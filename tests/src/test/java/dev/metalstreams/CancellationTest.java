@@ -153,6 +153,38 @@ class CancellationTest extends CoreTest {
   }
 
   @Test
+  void aReplacementThatWasNotBegunIsMadeUpForByItsWaiter() {
+    encodeBusily(2);
+    DeviceEvent event = stream.record();
+    script.refuse("begin", 1, Status.OUT_OF_MEMORY);
+    assertThatExceptionOfType(OutOfDeviceMemoryException.class).isThrownBy(stream::cancel);
+    script.letRun();
+    assertThatExceptionOfType(WorkCancelledException.class).isThrownBy(event::await);
+  }
+
+  @Test
+  void aReplacementThatWasNotBegunIsMadeUpForAtTheClose() {
+    encodeBusily(2);
+    script.refuse("begin", 1, Status.OUT_OF_MEMORY);
+    assertThatExceptionOfType(OutOfDeviceMemoryException.class).isThrownBy(stream::cancel);
+    script.letRun();
+    device.close();
+    assertThat(warnings()).noneMatch(each -> each.contains("refused at close"));
+  }
+
+  @Test
+  void waitsOfEarlierCommandBuffersAreNotCounted() {
+    other.fill(device.allocate(8, other), (byte) 1);
+    other.flush();
+    stream.waitFor(other.record());
+    stream.flush();
+    stream.fill(buffer, (byte) 9);
+    stream.fill(buffer, (byte) 9);
+    assertThat(stream.cancel()).isEqualTo(2);
+    script.runAll();
+  }
+
+  @Test
   void aFailureThatComesLaterCoversWhatWasCancelled() {
     encodeBusily(1);
     DeviceEvent event = stream.record();

@@ -50,11 +50,14 @@ abstract class CoreTest {
    */
   private static final class Complaints extends Handler {
     private final List<String> messages = Collections.synchronizedList(new ArrayList<>());
+    private final List<String> warnings = Collections.synchronizedList(new ArrayList<>());
 
     @Override
     public void publish(LogRecord complaint) {
       if (complaint.getLevel().intValue() >= Level.SEVERE.intValue()) {
         messages.add(complaint.getMessage());
+      } else if (complaint.getLevel().equals(Level.WARNING)) {
+        warnings.add(complaint.getMessage());
       }
     }
 
@@ -76,6 +79,11 @@ abstract class CoreTest {
     List<String> taken = List.copyOf(complaints.messages);
     complaints.messages.clear();
     return taken;
+  }
+
+  /** What was logged as a warning so far. */
+  final List<String> warnings() {
+    return List.copyOf(complaints.warnings);
   }
 
   /** For tests that break something on purpose: nothing is checked afterwards. */

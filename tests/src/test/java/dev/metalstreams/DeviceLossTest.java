@@ -74,6 +74,8 @@ class DeviceLossTest extends CoreTest {
     assertLost(b::synchronize);
     assertLost(device::synchronize);
     assertLost(() -> device.streams().lease());
+    assertLost(() -> device.streams().stream(9));
+    assertLost(() -> device.streams().setCurrent(b));
     assertLost(() -> device.compile(layer(1, 1, 1)));
   }
 

@@ -2,14 +2,18 @@ package dev.metalstreams;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -40,6 +44,20 @@ class DeviceStreamTest extends CoreTest {
         assertThat(view.bytes().get(40)).isEqualTo((byte) 2);
       }
     }
+  }
+
+  @Test
+  void rangesOfOneBufferMustNotOverlap() {
+    Device device = open(Script.immediate());
+    DeviceStream stream = device.streams().current();
+    DeviceBuffer buffer = device.allocate(64);
+    for (long target : new long[] {1, 8, 15}) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> stream.copy(buffer, 8, buffer, target, 8))
+          .withMessage("ranges of one buffer overlap: 8 bytes from 8 to " + target);
+    }
+    stream.copy(buffer, 8, buffer, 0, 8);
+    stream.copy(buffer, 8, buffer, 16, 8);
   }
 
   // ---- adaptive commit
@@ -90,6 +108,163 @@ class DeviceStreamTest extends CoreTest {
     DeviceBuffer large = device.allocate(41 << 20);
     stream.fill(large, (byte) 1);
     assertThat(script.committed(stream.id())).as("by bytes").isEqualTo(3);
+  }
+
+  /** Neither inputs nor outputs alone are a megabyte. */
+  @Test
+  void anExecutableCountsWithAllItsTensors() {
+    Script script = Script.manual();
+    Device device = open(script, builder -> builder.set(Settings.Key.COMMIT_MEGABYTES, "1"));
+    DeviceStream stream = device.streams().current();
+    long elements = 150_000;
+    Graph graph = Graph.build(g -> g.output("y", g.relu(g.input("x", DType.F32, elements))));
+    stream.fill(device.allocate(8), (byte) 1);
+    stream.flush(); // busy from here on
+    try (Executable executable = device.compile(graph);
+        Tensor x = device.empty(DType.F32, elements)) {
+      executable.run(stream, x).close();
+      assertThat(script.committed(stream.id())).isEqualTo(2);
+    }
+  }
+
+  /** No three of the four tensors are a megabyte. */
+  @Test
+  void aLayerNormCountsWithAllItsTensors() {
+    Script script = Script.manual();
+    Device device = open(script, builder -> builder.set(Settings.Key.COMMIT_MEGABYTES, "1"));
+    DeviceStream stream = device.streams().current();
+    long columns = 70_000;
+    stream.fill(device.allocate(8), (byte) 1);
+    stream.flush();
+    try (Tensor x = device.empty(DType.F32, 1, columns);
+        Tensor gamma = device.empty(DType.F32, columns);
+        Tensor beta = device.empty(DType.F32, columns);
+        Tensor y = device.empty(DType.F32, 1, columns)) {
+      stream.layerNorm(x, gamma, beta, 1, y);
+      assertThat(script.committed(stream.id())).isEqualTo(2);
+    }
+  }
+
+  @Test
+  void aCommitTellsWhetherItsWaiterHelpsAndWhetherToContinue() throws Exception {
+    Script script = Script.waitedFor();
+    Device device = open(script);
+    DeviceStream owners = device.streams().stream(0);
+    DeviceStream stream = device.streams().stream(1);
+    DeviceBuffer buffer = device.allocate(8, stream);
+    for (Background.Work wait :
+        List.<Background.Work>of(
+            stream::flush,
+            stream::synchronize,
+            () -> Background.runVirtually(stream::synchronize).untilParked(),
+            () ->
+                assertThatExceptionOfType(WaitTimeoutException.class)
+                    .isThrownBy(() -> stream.synchronize(Duration.ZERO)))) {
+      long before = script.committed(stream.id());
+      stream.fill(buffer, (byte) 1);
+      wait.run();
+      script.awaitCommitted(stream.id(), before + 1);
+      script.runAll();
+    }
+    assertThat(script.commitFlags(stream.id()))
+        .containsExactly(
+            Driver.COMMIT_DEFAULT,
+            Driver.COMMIT_WAITING,
+            Driver.COMMIT_DEFAULT,
+            Driver.COMMIT_DEFAULT);
+    owners.fill(buffer, (byte) 1);
+    owners.synchronize();
+    assertThat(script.commitFlags(owners.id()))
+        .containsExactly(Driver.COMMIT_WAITING | Driver.COMMIT_CONTINUE);
+  }
+
+  /** A device without a completion thread: its housekeeping is done by hand. */
+  private Device openIdle(Script script, int idleMillis) {
+    Parts parts =
+        new Parts() {
+          @Override
+          boolean completionThread() {
+            return false;
+          }
+        };
+    return open(
+        script,
+        builder ->
+            builder.parts(parts).set(Settings.Key.COMMIT_IDLE, Integer.toString(idleMillis)));
+  }
+
+  private static void oneMillisecond() {
+    long begun = System.nanoTime();
+    while (System.nanoTime() - begun < 1_000_000) {
+      Thread.onSpinWait();
+    }
+  }
+
+  @Test
+  void whatNobodyFollowsUpIsCommittedWhenItIsOld() throws Exception {
+    Script script = Script.manual();
+    Device device = openIdle(script, 1);
+    DeviceStream stream = device.streams().stream(1);
+    DeviceBuffer buffer = device.allocate(8, stream);
+    stream.commitIfStale();
+    for (int round = 1; round <= 3; round++) {
+      stream.fill(buffer, (byte) round);
+      stream.commitIfStale(); // sees it for the first time
+      assertThat(script.committed(stream.id())).isEqualTo(round - 1);
+      oneMillisecond();
+      if (round == 2) { // it is only early: what is refused is tried again
+        script.refuse("commit", 1, Status.INTERNAL);
+        stream.commitIfStale();
+        assertThat(script.committed(stream.id())).isEqualTo(1);
+      }
+      stream.commitIfStale();
+      assertThat(script.committed(stream.id())).isEqualTo(round);
+      stream.commitIfStale();
+    }
+    Background.run(stream::flush).get(); // the lock is free
+    script.runAll();
+  }
+
+  @Test
+  void whatIsYoungOrNeverToBeCommittedByItselfIsLeftAlone() {
+    for (int idleMillis : new int[] {0, 60_000}) {
+      Script script = Script.manual();
+      DeviceStream stream = openIdle(script, idleMillis).streams().stream(1);
+      stream.fill(stream.device().allocate(8, stream), (byte) 1);
+      stream.commitIfStale();
+      oneMillisecond();
+      stream.commitIfStale();
+      assertThat(script.committed(stream.id())).isZero();
+    }
+  }
+
+  @Test
+  void theHousekeepingWaitsForNobodyWhoEncodes() throws Exception {
+    Script script = Script.manual();
+    Device device = openIdle(script, 1);
+    DeviceStream stream = device.streams().stream(1);
+    DeviceBuffer buffer = device.allocate(8, stream);
+    CountDownLatch inside = new CountDownLatch(1);
+    CountDownLatch go = new CountDownLatch(1);
+    stream.fill(buffer, (byte) 1);
+    stream.commitIfStale();
+    script.intercept(
+        "encodeFill",
+        () -> {
+          inside.countDown();
+          try {
+            go.await();
+          } catch (InterruptedException e) {
+            throw new AssertionError(e);
+          }
+        });
+    Background<Boolean> encoder = Background.run(() -> stream.fill(buffer, (byte) 2));
+    inside.await();
+    oneMillisecond();
+    stream.commitIfStale(); // would hang here
+    assertThat(script.committed(stream.id())).isZero();
+    go.countDown();
+    encoder.get();
   }
 
   @Test
@@ -307,6 +482,32 @@ class DeviceStreamTest extends CoreTest {
     assertThat(script.committed(a.id())).isEqualTo(1);
   }
 
+  /** Between the look for failures and the look whether there is anything to wait for. */
+  @Test
+  void aFailureIsNotLostThatComesWhileAnotherStreamBeginsToWait() {
+    Script script = Script.manual();
+    Device device = open(script);
+    DeviceStream a = device.streams().stream(1);
+    DeviceStream b = device.streams().stream(2);
+    DeviceBuffer buffer = device.allocate(8, a);
+    a.fill(buffer, (byte) 1);
+    a.flush();
+    script.fail(a.id(), Status.EXECUTION, "page fault");
+    script.intercept(
+        "completedValue",
+        () -> {
+          script.intercept("completedValue", null);
+          script.runAll();
+          while (a.failure().isEmpty()) {
+            Thread.onSpinWait();
+          }
+        });
+    assertThatExceptionOfType(StreamFailedException.class)
+        .isThrownBy(() -> b.waitFor(a.record()))
+        .withMessageContaining("page fault");
+    assertThat(script.open(b.id())).isFalse();
+  }
+
   // ---- waiting
 
   @Test
@@ -367,6 +568,65 @@ class DeviceStreamTest extends CoreTest {
       assertThat(again.toFloats()).containsExactly(-1, 3, -1, 3);
     }
     assertThat(device.memory().stats().active()).isZero();
+  }
+
+  /** Blocks just as large as their tensors: one row too many is beyond the end. */
+  @Test
+  void normalisesAsManyRowsAsThereAre() {
+    Device device = open(Script.immediate());
+    DeviceStream stream = device.streams().current();
+    float[] rows = new float[4 * 64];
+    for (int i = 0; i < rows.length; i++) {
+      rows[i] = i % 2 == 0 ? 1 : 3;
+    }
+    float[] ones = new float[64];
+    Arrays.fill(ones, 1);
+    try (Tensor x = device.tensor(rows, 4, 64);
+        Tensor gamma = device.tensor(ones, 64);
+        Tensor beta = device.tensor(new float[64], 64);
+        Tensor y = device.empty(DType.F32, 4, 64)) {
+      stream.layerNorm(x, gamma, beta, 0, y);
+      float[] result = y.toFloats();
+      for (int i = 0; i < rows.length; i++) {
+        assertThat(result[i]).isEqualTo(i % 2 == 0 ? -1 : 1);
+      }
+    }
+  }
+
+  @Test
+  void aLayerNormOfTheWrongShapesIsRefused() {
+    Device device = open(Script.immediate());
+    DeviceStream stream = device.streams().current();
+    try (Tensor x = device.tensor(new float[] {1, 2}, 2);
+        Tensor y = device.empty(DType.F32, 2);
+        Tensor wide = device.tensor(new float[3], 3)) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> stream.layerNorm(x, wide, x, 0, y))
+          .withMessageContaining("gamma");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> stream.layerNorm(x, x, wide, 0, y))
+          .withMessageContaining("beta");
+    }
+  }
+
+  @Test
+  void aLayerNormOfAClosedTensorHoldsNoneOfTheOthers() {
+    Device device = open(Script.immediate());
+    DeviceStream stream = device.streams().current();
+    for (int closed = 0; closed < 4; closed++) {
+      List<Tensor> all = new ArrayList<>();
+      for (int i = 0; i < 4; i++) {
+        all.add(device.tensor(new float[] {1, 2}, 2));
+      }
+      all.get(closed).close();
+      assertThatExceptionOfType(IllegalStateException.class)
+          .isThrownBy(() -> stream.layerNorm(all.get(0), all.get(1), all.get(2), 0, all.get(3)))
+          .withMessageContaining("closed");
+      all.forEach(Tensor::close);
+      assertThat(device.memory().stats().allocated()).isZero();
+    }
+    device.memory().emptyCache();
+    assertThat(device.memory().stats().deviceFrees()).as("each once").isEqualTo(4);
   }
 
   @Test
@@ -479,6 +739,46 @@ class DeviceStreamTest extends CoreTest {
     assertThat(script.completed(stream.id())).as("values are never set back").isEqualTo(2);
   }
 
+  /** The driver, too, takes the failure for over: whoever looks sees later work complete. */
+  @Test
+  void aResetStreamIsSeenToMoveOnWithoutTheCompletionThread() {
+    Script script = Script.manual();
+    Device device = openIdle(script, 0);
+    DeviceStream stream = device.streams().stream(1);
+    DeviceBuffer buffer = device.allocate(8, stream);
+    stream.fill(buffer, (byte) 1);
+    stream.flush();
+    script.fail(stream.id(), Status.EXECUTION, "page fault");
+    script.runAll();
+    device.completions().drain(0);
+    assertThat(stream.failure()).isPresent();
+    stream.reset();
+    stream.fill(buffer, (byte) 2);
+    stream.flush();
+    script.runAll();
+    assertThat(stream.query()).isTrue();
+  }
+
+  @Test
+  void aRefusedLastCommitIsTold() {
+    Script script = Script.manual();
+    Device device = open(script);
+    DeviceStream stream = device.streams().stream(1);
+    stream.fill(device.allocate(8, stream), (byte) 1);
+    script.refuse("commit", 1, Status.INTERNAL);
+    device.close();
+    assertThat(warnings()).anyMatch(each -> each.contains("the last commit was refused at close"));
+  }
+
+  @Test
+  void hasANameForMessages() {
+    Device device = open(Script.manual());
+    DeviceStream stream = device.streams().stream(1);
+    assertThat(stream).hasToString("stream 1 of " + device + " stream 1[submitted 0, completed 0]");
+    assertThat(stream.record()).hasToString("event 0 of stream 1");
+    assertThat(device.allocate(8, stream)).hasToString("buffer of 8 bytes on stream 1");
+  }
+
   @Test
   void aStreamWithWorkUnderWayIsNotReset() {
     Script script = Script.manual();
@@ -532,10 +832,13 @@ class DeviceStreamTest extends CoreTest {
     Device device = open(Script.immediate());
     DeviceStream stream = device.streams().current();
     DeviceBuffer buffer = device.allocate(8);
+    DeviceEvent passed = device.streams().stream(1).record();
     device.close();
     for (Background.Work work :
         List.<Background.Work>of(
             () -> stream.fill(buffer, (byte) 1),
+            () -> stream.waitFor(passed),
+            stream::cancel,
             () -> stream.copy(buffer, 0, buffer, 4, 4),
             stream::record,
             stream::recordTimed,

@@ -8,10 +8,12 @@ import dev.metalstreams.driver.MatmulPath;
 import dev.metalstreams.script.Script;
 import dev.metalstreams.script.Violation;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -322,11 +324,125 @@ class EncodeGateTest {
       Lease two = rig.pool.lease();
       rig.encode(one.stream());
       DeviceStream stream = one.stream();
-      two.close();
+      rig.encode(two.stream());
+      two.close(); // its end is known at once, whatever was encoded since the last look
       rig.device.tick();
       rig.encode(stream);
       assertThat(rig.flags(stream)).containsExactly(SOLE, DEFAULT, SOLE);
       one.close();
+    }
+  }
+
+  /** Before it has encoded anything, whether its stream is new or not. */
+  @Test
+  void aThreadCountsFromTheMomentItHasAStream() throws Exception {
+    for (boolean exists : new boolean[] {false, true}) {
+      try (Rig rig = new Rig(new EncodeGate())) {
+        if (exists) {
+          rig.pool.stream(1);
+        }
+        CountDownLatch leave = new CountDownLatch(1);
+        Background<Boolean> idle =
+            Background.run(
+                    () -> {
+                      assertThat(rig.pool.current().index()).isEqualTo(1);
+                      leave.await();
+                    })
+                .untilParked();
+        assertThat(rig.flags(rig.encodeInAnotherThread())).containsExactly(DEFAULT);
+        leave.countDown();
+        idle.get();
+      }
+    }
+  }
+
+  @Test
+  void theOwnerIsNoWorker() throws Exception {
+    try (Rig rig = new Rig(new EncodeGate())) {
+      rig.pool.current();
+      rig.pool.releaseCurrentThread();
+      rig.encode(); // on a stream that exists already
+      assertThat(rig.flags(rig.encodeInAnotherThread())).containsExactly(SOLE);
+    }
+  }
+
+  @Test
+  void aClosedDeviceIsNotAskedAnyMore() {
+    List<StreamPool> left = new ArrayList<>();
+    EncodeGate gate =
+        new EncodeGate() {
+          @Override
+          void remove(StreamPool pool) {
+            left.add(pool);
+            super.remove(pool);
+          }
+        };
+    try (Rig rig = new Rig(gate)) {
+      rig.device.close();
+      assertThat(left).containsExactly(rig.pool);
+    }
+  }
+
+  // ---- the gate alone
+
+  /** An encode that is counted begins just before the mode becomes few. */
+  @Test
+  void aSoleEncodeWaitsForWhatWasCountedWhileTheGateSettled() throws Exception {
+    EncodeGate gate =
+        new EncodeGate() {
+          @Override
+          boolean allStreamsFree() {
+            assertThat(enter()).isEqualTo(COUNTED);
+            return true;
+          }
+        };
+    gate.arrived();
+    gate.arrived();
+    gate.departed();
+    gate.settle();
+    assertThat(gate.few()).isTrue();
+    Background<Integer> sole = Background.call(gate::enter).untilParked();
+    assertThat(sole.over()).isFalse();
+    gate.leave(EncodeGate.COUNTED);
+    assertThat(sole.get()).isEqualTo(EncodeGate.SOLE);
+    gate.leave(EncodeGate.SOLE);
+  }
+
+  @Test
+  void anyThreadMaySettle() throws Exception {
+    EncodeGate gate = new EncodeGate();
+    gate.arrived();
+    gate.arrived();
+    gate.departed();
+    gate.settle();
+    assertThat(gate.few()).isTrue();
+    gate.arrived();
+    assertThat(gate.few()).isFalse();
+    gate.departed();
+    Background.run(gate::settle).get();
+    assertThat(gate.few()).isTrue();
+  }
+
+  @Test
+  void ofManyThatWantToBeAloneOneIs() throws Exception {
+    EncodeGate gate = new EncodeGate();
+    AtomicInteger inside = new AtomicInteger();
+    List<Background<Boolean>> threads = new ArrayList<>();
+    for (int i = 0; i < 4; i++) {
+      threads.add(
+          Background.run(
+              () -> {
+                for (int round = 0; round < 5000; round++) {
+                  int found = gate.enter();
+                  assertThat(found).isEqualTo(EncodeGate.SOLE);
+                  assertThat(inside.incrementAndGet()).as("inside").isEqualTo(1);
+                  inside.decrementAndGet();
+                  gate.leave(found);
+                }
+              }));
+    }
+    for (Background<Boolean> each : threads) {
+      each.get();
     }
   }
 

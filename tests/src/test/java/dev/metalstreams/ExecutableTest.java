@@ -82,6 +82,36 @@ class ExecutableTest extends CoreTest {
     }
   }
 
+  /** More than a stream has room for at first. */
+  @Test
+  void haveManyInputs() {
+    Device device = open(Script.immediate());
+    int inputs = 40;
+    Graph graph =
+        Graph.build(
+            g -> {
+              Node sum = g.input("x0", DType.F32, 1);
+              for (int i = 1; i < inputs; i++) {
+                sum = g.add(sum, g.input("x" + i, DType.F32, 1));
+              }
+              g.output("y", sum);
+            });
+    try (Executable executable = device.compile(graph)) {
+      for (int round = 0; round < 2; round++) {
+        Tensor[] all = new Tensor[inputs];
+        for (int i = 0; i < inputs; i++) {
+          all[i] = device.tensor(new float[] {i}, 1);
+        }
+        try (Tensor y = executable.run(all)) {
+          assertThat(y.toFloats()).containsExactly(inputs * (inputs - 1) / 2f);
+        }
+        for (Tensor each : all) {
+          each.close();
+        }
+      }
+    }
+  }
+
   @Test
   void chainOnAStreamWithoutWaiting() {
     Graph twice =

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Script;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -130,6 +132,96 @@ class RecyclingTest extends CoreTest {
     script.runAll();
     assertThat(read(next)).isEqualTo((byte) 7);
     assertThat(read(mine)).isEqualTo((byte) 7);
+  }
+
+  /** The last tenant's work is not even submitted. */
+  @Test
+  void anotherStreamSubmitsWhatItHasToFollow() {
+    DeviceBuffer first = device.allocate(8, stream);
+    stream.fill(first, (byte) 1);
+    first.close();
+    DeviceBuffer next = device.allocate(8, stream);
+    assertThat(next.handle()).isEqualTo(first.handle());
+    other.fill(next, (byte) 7);
+    assertThat(script.committed(stream.id())).isEqualTo(1);
+    other.flush();
+    assertThat(script.runnable()).as("it waits").containsExactly(stream.id());
+    script.runAll();
+    assertThat(read(next)).isEqualTo((byte) 7);
+  }
+
+  @Test
+  void workThatNobodySeesFollowsTheLastTenantToo() {
+    closeInFlight(1);
+    DeviceBuffer next = device.allocate(8, stream);
+    next.recordStream(other); // then the caller queues work of his own on it
+    other.fill(device.allocate(8, other), (byte) 1);
+    other.flush();
+    assertThat(script.runnable()).containsExactly(stream.id());
+    script.runAll();
+  }
+
+  @Test
+  void aGraphFollowsTheLastTenantsOfAllItsTensors() {
+    try (Executable add =
+        device.compile(
+            Graph.build(
+                g ->
+                    g.output(
+                        "y", g.add(g.input("a", DType.F32, 2), g.input("b", DType.F32, 2)))))) {
+      for (int at = 0; at < 3; at++) {
+        List<Tensor> tensors = tensorsWithOneRecycled(3, 2, at);
+        add.runInto(other, tensors.subList(0, 2), tensors.subList(2, 3));
+        theOtherStreamWaits(tensors);
+      }
+    }
+  }
+
+  @Test
+  void aLayerNormFollowsTheLastTenantsOfAllItsTensors() {
+    for (int at = 0; at < 4; at++) {
+      List<Tensor> tensors = tensorsWithOneRecycled(4, 2, at);
+      other.layerNorm(tensors.get(0), tensors.get(1), tensors.get(2), 1, tensors.get(3));
+      theOtherStreamWaits(tensors);
+    }
+  }
+
+  /** Vectors of the other stream, but one of a block that work of the first stream still uses. */
+  private List<Tensor> tensorsWithOneRecycled(int count, long elements, int recycled) {
+    List<Tensor> tensors = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      DeviceStream owner = other;
+      if (i == recycled) {
+        closeInFlight(1);
+        owner = stream;
+      }
+      tensors.add(device.empty(owner, DType.F32, Shape.of(elements)));
+    }
+    return tensors;
+  }
+
+  private void theOtherStreamWaits(List<Tensor> tensors) {
+    other.flush();
+    assertThat(script.runnable()).containsExactly(stream.id());
+    script.runAll();
+    device.synchronize();
+    tensors.forEach(Tensor::close);
+  }
+
+  @Test
+  void aRecordedStreamCountsForItsTenantAlone() {
+    DeviceBuffer first = device.allocate(8, stream);
+    first.recordStream(other);
+    first.close();
+    DeviceBuffer next = device.allocate(8, stream);
+    assertThat(next.handle()).isEqualTo(first.handle());
+    other.fill(device.allocate(8, other), (byte) 1);
+    other.flush(); // has nothing to do with the second tenant
+    next.close();
+    try (DeviceBuffer third = device.allocate(8, stream)) {
+      assertThat(third.handle()).isEqualTo(first.handle());
+    }
+    script.runAll();
   }
 
   @Test

@@ -60,6 +60,8 @@ class StreamPoolTest extends CoreTest {
       assertThat(currentOf(Thread.ofPlatform()).index()).isEqualTo(i);
     }
     assertThat(currentOf(Thread.ofPlatform()).index()).as("the 32nd shares").isEqualTo(1);
+    Background.run(() -> assertThat(pool.current()).as("and keeps it").isSameAs(pool.current()))
+        .get();
     assertThat(pool.created()).isEqualTo(31);
   }
 
@@ -85,6 +87,7 @@ class StreamPoolTest extends CoreTest {
         .extracting(DeviceStream::index)
         .containsExactlyInAnyOrderElementsOf(IntStream.rangeClosed(1, 31).boxed().toList());
     assertThat(seen).extracting(DeviceStream::id).doesNotHaveDuplicates();
+    assertThat(seen).extracting(DeviceStream::id).as("0 names none").allMatch(id -> id > 0);
     Background<DeviceStream> another = Background.call(pool::current);
     assertThat(seen).as("the 32nd shares").contains(another.get());
   }
@@ -195,12 +198,14 @@ class StreamPoolTest extends CoreTest {
   void callWithNestsAndEndsWithItsScope() {
     DeviceStream outer = pool.stream(5);
     DeviceStream inner = pool.stream(6);
+    List<DeviceStream> ran = new ArrayList<>();
     String result =
         pool.callWith(
             outer,
             () -> {
               assertThat(pool.current()).isSameAs(outer);
-              pool.runWith(inner, () -> assertThat(pool.current()).isSameAs(inner));
+              pool.runWith(inner, () -> ran.add(pool.current()));
+              assertThat(ran).containsExactly(inner);
               assertThat(pool.current()).isSameAs(outer);
               pool.setCurrent(inner);
               assertThat(pool.current()).as("the scope wins").isSameAs(outer);
@@ -267,6 +272,42 @@ class StreamPoolTest extends CoreTest {
   }
 
   @Test
+  void aRefusedQueueLeavesNobodyBoundToIt() throws Exception {
+    script.refuse("createQueue", 1, Status.OUT_OF_MEMORY);
+    Background.run(
+            () -> {
+              assertThatExceptionOfType(OutOfDeviceMemoryException.class)
+                  .isThrownBy(() -> pool.current());
+              assertThat(pool.liveBindings()).isZero(); // while this thread lives
+            })
+        .get();
+  }
+
+  @Test
+  void whoReleasesAStreamTakesItFromNobodyElse() throws Exception {
+    Device small = open(Script.immediate(), builder -> builder.poolSize(2));
+    CountDownLatch leave = new CountDownLatch(1);
+    Background<Boolean> stays =
+        Background.run(
+                () -> {
+                  assertThat(small.streams().current().index()).isEqualTo(1);
+                  leave.await();
+                })
+            .untilParked();
+    Background.run(
+            () -> {
+              assertThat(small.streams().current().index()).isEqualTo(1);
+              small.streams().releaseCurrentThread();
+            })
+        .get();
+    assertThat(small.streams().liveBindings()).isEqualTo(1);
+    assertThatExceptionOfType(StreamPoolExhaustedException.class)
+        .isThrownBy(() -> small.streams().lease(Exhaustion.FAIL));
+    leave.countDown();
+    stays.get();
+  }
+
+  @Test
   void threadsThatDiedLeaveNothingBehind() throws Exception {
     for (int i = 0; i < 200; i++) {
       currentOf(Thread.ofVirtual());
@@ -280,6 +321,17 @@ class StreamPoolTest extends CoreTest {
     pool.setCurrent(pool.stream(3));
     assertThat(other.streams().current().index()).isZero();
     assertThat(other.streams().current().device()).isSameAs(other);
+    DeviceStream foreign = other.streams().stream(3);
+    for (Background.Work use :
+        List.<Background.Work>of(
+            () -> pool.setCurrent(foreign),
+            () -> pool.callWith(foreign, () -> "not run"),
+            () -> pool.runWith(foreign, () -> {}))) {
+      assertThatThrownBy(use::run)
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("another device");
+    }
+    assertThat(pool.current()).isSameAs(pool.stream(3));
   }
 
   @Test
@@ -329,6 +381,11 @@ class StreamPoolTest extends CoreTest {
     assertThat(pool.created()).isEqualTo(before.size());
     assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(() -> pool.stream(3));
     assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(() -> pool.lease());
+    assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(() -> pool.current());
+    DeviceStream mine = before.iterator().next();
+    assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(() -> pool.setCurrent(mine));
+    assertThatExceptionOfType(DeviceClosedException.class)
+        .isThrownBy(() -> pool.runWith(mine, () -> {}));
     assertThatExceptionOfType(DeviceClosedException.class)
         .isThrownBy(() -> Background.call(pool::current).get());
   }
