@@ -12,7 +12,7 @@ final class Access {
 
   /**
    * What comes back if this is not made after all: the accesses whose place it took, chained by
-   * {@code next}. Forgotten once it is settled.
+   * {@code next}. Forgotten once it is submitted.
    */
   @Nullable Access replaced;
 

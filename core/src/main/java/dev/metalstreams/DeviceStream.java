@@ -41,7 +41,8 @@ public final class DeviceStream {
   //  - `owed` says that the work at `queued` was cancelled and a command buffer with nothing but
   // those waits is still to be committed in its place, before anything else: what was noted as
   // used at that value must be let go;
-  //  - `stamp`, where races are looked for, changes after what it counts is encoded.
+  //  - `stamp`, where races are looked for, changes after what it counts is encoded;
+  // `openClaims` are the claims, oldest first, that a cancellation takes back.
   // Nothing waits for the device and no other stream is called while `lock` is held (LockOrder
   // checks that when asked to).
 
@@ -67,6 +68,7 @@ public final class DeviceStream {
   private final ReentrantLock lock = new ReentrantLock();
   private Arguments arguments;
   private final List<DeviceEvent> openWaits = new ArrayList<>();
+  private final List<Operation> openClaims = new ArrayList<>();
   private int encodedWaits;
   private boolean open;
   private boolean owed;
@@ -687,6 +689,11 @@ public final class DeviceStream {
     }
     if (operation != null) {
       stamp = operation.settle();
+      if (open) {
+        openClaims.add(operation);
+      } else {
+        operation.keep();
+      }
     }
   }
 
@@ -709,6 +716,8 @@ public final class DeviceStream {
     }
     openWaits.clear();
     encodedWaits = 0;
+    openClaims.forEach(Operation::keep);
+    openClaims.clear();
   }
 
   /** Submits what has been encoded, and returns at once. */
@@ -879,6 +888,8 @@ public final class DeviceStream {
       long value = timeline.submitted() + 1;
       driver.discard(queue, value);
       open = false;
+      openClaims.reversed().forEach(Operation::cancel); // nobody races with what never runs
+      openClaims.clear();
       encodedWaits = 0;
       openOperations = openWaits.size();
       openBytes = 0;

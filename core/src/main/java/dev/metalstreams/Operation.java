@@ -134,14 +134,24 @@ final class Operation {
 
   /** It is encoded; returns the stamp that its stream has from now on. */
   Stamp settle() {
-    for (int i = 0; i < count; i++) {
-      accesses[i].replaced = null;
-    }
     claimed = 0;
     return stamp;
   }
 
-  /** Whether it is sure to happen. The memory's uses have it then. */
+  /** It is submitted: what its claims replaced will not come back. */
+  void keep() {
+    for (int i = 0; i < count; i++) {
+      accesses[i].replaced = null;
+    }
+  }
+
+  /** It was settled, and cancelled. Of several, the last one first. */
+  void cancel() {
+    claimed = count;
+    retract();
+  }
+
+  /** Whether it is encoded. The memory's uses have it then. */
   boolean isSettled() {
     return stream != null && stamp.position() <= stream.position();
   }

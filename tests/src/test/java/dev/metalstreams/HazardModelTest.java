@@ -82,6 +82,9 @@ class HazardModelTest extends CoreTest {
     final List<Touch> touches = new ArrayList<>();
     final List<View> views = new ArrayList<>();
 
+    /** Work on it was cancelled: who looks at it is told so. */
+    boolean spoilt;
+
     Memory(Tensor tensor) {
       this.tensor = tensor;
     }
@@ -102,19 +105,33 @@ class HazardModelTest extends CoreTest {
     private final Executable relu;
     private final Order order = new Order();
     private final int[] last = new int[STREAMS];
+    private final List<List<Integer>> operations = new ArrayList<>();
     private int host = -1;
     private final Memory[] memories = new Memory[BUFFERS];
+
+    /** Where each stream puts what it reads; no other touches it. */
+    private final Memory[] own = new Memory[STREAMS];
+
     private final List<Event> events = new ArrayList<>();
+
+    /** Else only events make order, and what is long past still matters. */
+    private final boolean hostLooks;
+
     private int races;
     private @Nullable String disagreement;
 
     Run(long seed, Device device) {
       this.random = new Random(seed);
+      this.hostLooks = random.nextInt(3) > 0;
       this.device = device;
       this.relu =
           device.compile(
               Graph.build(g -> g.output("y", g.relu(g.input("x", DType.F32, ELEMENTS)))));
       Arrays.fill(last, -1);
+      for (int i = 0; i < STREAMS; i++) {
+        operations.add(new ArrayList<>());
+        own[i] = allocate();
+      }
       for (int i = 0; i < BUFFERS; i++) {
         memories[i] = allocate();
       }
@@ -137,6 +154,9 @@ class HazardModelTest extends CoreTest {
       for (Memory memory : memories) {
         close(memory);
       }
+      for (Memory memory : own) {
+        close(memory);
+      }
       relu.close();
       return disagreement;
     }
@@ -146,7 +166,7 @@ class HazardModelTest extends CoreTest {
       DeviceStream stream = stream(on);
       Memory one = memories[random.nextInt(BUFFERS)];
       Memory other = memories[random.nextInt(BUFFERS)];
-      switch (random.nextInt(24)) {
+      switch (random.nextInt(hostLooks ? 30 : 25)) {
         case 0, 1, 2, 3 -> {
           int from = random.nextInt(BYTES);
           int to = from + 1 + random.nextInt(BYTES - from);
@@ -174,24 +194,27 @@ class HazardModelTest extends CoreTest {
                 new Use(other, true, 0, BYTES));
           }
         }
-        case 10, 11, 12 ->
-            events.add(
-                new Event(
-                    random.nextInt(8) == 0 ? stream.recordTimed() : stream.record(), last[on]));
-        case 13, 14, 15, 16 -> {
+        case 10, 11, 12 -> {
+          Event event =
+              new Event(random.nextInt(8) == 0 ? stream.recordTimed() : stream.record(), last[on]);
+          if (!isCancelled(event)) {
+            events.add(event);
+          }
+        }
+        case 13, 14, 15, 16, 22, 23 -> {
           Event event = event();
           if (event != null && event.event.stream() != stream) {
             stream.waitFor(event.event);
             last[on] = order.after(last[on], event.node);
           }
         }
-        case 17 -> {
+        case 25 -> {
           Event event = event();
           if (event != null && observe(event.event)) {
             host = order.after(host, event.node);
           }
         }
-        case 18 -> {
+        case 26 -> {
           if (random.nextInt(3) > 0) {
             stream.flush();
           }
@@ -199,7 +222,7 @@ class HazardModelTest extends CoreTest {
             host = order.after(host, last[on]);
           }
         }
-        case 19 -> {
+        case 27 -> {
           if (random.nextInt(4) == 0) {
             device.synchronize();
             for (int node : last) {
@@ -210,12 +233,23 @@ class HazardModelTest extends CoreTest {
             host = order.after(host, last[on]);
           }
         }
-        case 20, 21 -> look(one);
-        case 22 -> {
+        case 28, 29 -> {
+          if (!one.spoilt) {
+            look(one);
+          }
+        }
+        case 17 -> {
           if (!one.views.isEmpty()) {
             one.views.removeLast().view.close();
           }
         }
+        case 18, 19 -> cancel(on);
+        case 20, 21 ->
+            work(
+                on,
+                () -> stream.copy(one.buffer(), 0, own[on].buffer(), 0, BYTES),
+                new Use(one, false, 0, BYTES),
+                new Use(own[on], true, 0, BYTES));
         default -> {
           if (random.nextInt(3) == 0) {
             close(one);
@@ -225,8 +259,10 @@ class HazardModelTest extends CoreTest {
       }
     }
 
+    /** Rather a late one than an early one. */
     private @Nullable Event event() {
-      return events.isEmpty() ? null : events.get(random.nextInt(events.size()));
+      int most = random.nextBoolean() ? Math.min(4, events.size()) : events.size();
+      return most == 0 ? null : events.get(events.size() - 1 - random.nextInt(most));
     }
 
     private boolean observe(DeviceEvent event) {
@@ -255,10 +291,27 @@ class HazardModelTest extends CoreTest {
       agree(race, encode);
       if (!race) {
         last[on] = node;
+        operations.get(on).add(node);
         for (Use use : uses) {
           use.memory.touches.add(new Touch(node, on, use.writes, use.from, use.to));
         }
       }
+    }
+
+    /** What is cancelled has touched nothing. The waits before it stand. */
+    private void cancel(int on) {
+      List<Integer> mine = operations.get(on);
+      int count = stream(on).cancel();
+      List<Integer> cancelled = mine.subList(mine.size() - count, mine.size());
+      for (Memory memory : memories) {
+        memory.spoilt |= memory.touches.removeIf(touch -> cancelled.contains(touch.node));
+      }
+      events.removeIf(Run::isCancelled);
+      cancelled.clear();
+    }
+
+    private static boolean isCancelled(Event event) {
+      return event.event.stream().timeline().failureAt(event.event.value()) != null;
     }
 
     private void look(Memory memory) {

@@ -339,6 +339,28 @@ class HazardsTest extends CoreTest {
   }
 
   @Test
+  void whatIsCancelledRacesWithNothing() {
+    fill(a, x);
+    assertThat(a.cancel()).isEqualTo(1);
+    fill(b, x);
+  }
+
+  /** The later write had taken the place of the earlier one, which runs. */
+  @Test
+  void whatACancelledOperationHidIsSeenAgain() {
+    fill(a, x);
+    a.flush();
+    fill(a, x);
+    copy(a, x, y); // reads what may not be cancelled with it
+    assertThat(a.cancel()).isEqualTo(2);
+    fill(b, y);
+    assertThat(races(() -> fill(b, x)).earlier().operation()).isEqualTo("fill");
+    fill(a, z); // an event of what was cancelled is refused
+    b.waitFor(a.record());
+    fill(b, x);
+  }
+
+  @Test
   void aClosedBufferIsNoRace() {
     fill(a, x);
     x.close();
