@@ -35,7 +35,7 @@ class Uses {
    */
   private boolean shared;
 
-  private final BriefLock lock = new BriefLock();
+  final BriefLock lock = new BriefLock();
 
   // Other streams: the first `count` of each array.
   private int count;

@@ -86,6 +86,8 @@ class AllocatorTest extends CoreTest {
     assertThat(least).isEqualTo(256 * MIB);
     assertThat(SizeClasses.of(least + 1)).isEqualTo(SizeClasses.HUGE);
     assertThat(SizeClasses.hugeSize(least + 1)).isEqualTo(least + 16 * 1024);
+    assertThat(SizeClasses.hugeSize(least + 16 * 1024)).isEqualTo(least + 16 * 1024);
+    assertThat(SizeClasses.hugeSize(least + 16 * 1024 + 1)).isEqualTo(least + 32 * 1024);
   }
 
   @ParameterizedTest

@@ -237,6 +237,44 @@ class BriefLockTest {
     }
   }
 
+  private interface UseOf {
+    void of(Uses uses, DeviceStream owner, DeviceStream other);
+  }
+
+  private static Named<UseOf> use(String name, UseOf call) {
+    return Named.of(name, call);
+  }
+
+  private static Stream<Named<UseOf>> uses() {
+    return Stream.of(
+        use("add", (uses, owner, other) -> uses.add(other, 1)),
+        use("record", (uses, owner, other) -> uses.record(owner)),
+        use("close", (uses, owner, other) -> uses.close()),
+        use("ask whether others have passed", (uses, owner, other) -> uses.othersPassed()),
+        use("forget the others", (uses, owner, other) -> uses.forgetOthers()),
+        use("move", (uses, owner, other) -> uses.moveTo(other, 0)),
+        use("count", (uses, owner, other) -> uses.outstanding()),
+        use("await", (uses, owner, other) -> uses.await()));
+  }
+
+  @ParameterizedTest
+  @MethodSource("uses")
+  void noUsePassesItWhileItIsHeld(UseOf call) throws Exception {
+    try (Device device = Device.builder().driver(Script.automatic().provider()).open()) {
+      DeviceStream owner = device.streams().stream(1);
+      DeviceStream other = device.streams().stream(2);
+      Uses uses = new Uses(owner);
+      uses.record(other); // shared
+      uses.lock.lock();
+      Background<Boolean> caller = Background.run(() -> call.of(uses, owner, other)).untilParked();
+      boolean passed = caller.over();
+      uses.lock.unlock();
+      caller.get();
+      assertThat(passed).isFalse();
+      assertThat(uses.lock.free()).isTrue();
+    }
+  }
+
   private static Block block(long id, DeviceStream stream) {
     int sizeClass = SizeClasses.of(1);
     return new Block(id, id, SizeClasses.size(sizeClass), sizeClass, stream);

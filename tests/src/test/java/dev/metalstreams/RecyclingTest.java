@@ -208,6 +208,68 @@ class RecyclingTest extends CoreTest {
     tensors.forEach(Tensor::close);
   }
 
+  /** Once the close has found that the others are past, they are asked no more. */
+  @Test
+  void whoIsPastAtTheCloseIsForgotten() {
+    DeviceBuffer buffer = device.allocate(8, stream);
+    other.fill(buffer, (byte) 1);
+    other.flush();
+    script.runAll();
+    other.synchronize();
+    Uses uses = buffer.tenancy().block.uses;
+    buffer.recordStream(stream);
+    buffer.close();
+    other.fill(device.allocate(8, other), (byte) 1);
+    other.flush();
+    uses.close();
+    assertThat(uses.passed()).isTrue();
+    assertThat(uses.outstanding()).isZero();
+    script.runAll();
+  }
+
+  @Test
+  void theUsesOfEveryStreamAreKeptApart() {
+    List<DeviceStream> users = new ArrayList<>();
+    DeviceBuffer buffer = device.allocate(8, stream);
+    for (int index = 3; index <= 7; index++) {
+      DeviceStream user = device.streams().stream(index);
+      users.add(user);
+      user.fill(buffer, (byte) index);
+      user.flush();
+      user.fill(buffer, (byte) index);
+      user.flush();
+    }
+    Uses uses = buffer.tenancy().block.uses;
+    assertThat(uses.outstanding()).isEqualTo(5);
+    for (int done = 1; done <= users.size(); done++) {
+      DeviceStream user = users.get(users.size() - done);
+      script.run(user.id());
+      assertThat(user.query()).isFalse();
+      assertThat(uses.outstanding()).as("one of two is done").isEqualTo(6 - done);
+      script.run(user.id());
+      assertThat(user.query()).isTrue();
+      assertThat(uses.outstanding()).isEqualTo(5 - done);
+    }
+    assertThat(uses.othersPassed()).isTrue();
+  }
+
+  @Test
+  void theCpuLearnsOfTheFailureOfAnyStreamThatUsedTheMemory() {
+    DeviceBuffer buffer = device.allocate(8, stream);
+    DeviceStream third = device.streams().stream(3);
+    for (DeviceStream user : List.of(other, third)) {
+      user.fill(buffer, (byte) 1);
+      user.flush();
+    }
+    script.fail(third.id(), Status.EXECUTION, "page fault");
+    script.runAll();
+    assertThatExceptionOfType(StreamFailedException.class)
+        .isThrownBy(buffer::map)
+        .withMessageContaining("stream 3")
+        .withMessageContaining("page fault");
+    buffer.close();
+  }
+
   @Test
   void aRecordedStreamCountsForItsTenantAlone() {
     DeviceBuffer first = device.allocate(8, stream);
