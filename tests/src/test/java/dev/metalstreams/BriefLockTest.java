@@ -237,7 +237,7 @@ class BriefLockTest {
     }
   }
 
-  private interface UseOf {
+  interface UseOf {
     void of(Uses uses, DeviceStream owner, DeviceStream other);
   }
 
