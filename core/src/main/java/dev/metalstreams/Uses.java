@@ -29,6 +29,12 @@ class Uses {
   private long inherited;
 
   /**
+   * Whether the present tenant has used the block on its owner. The value cannot tell: the last
+   * tenant's work may be in the command buffer that is still open. Published by {@code ownerValue}.
+   */
+  private boolean usedByOwner;
+
+  /**
    * Whether anything but {@code ownerValue} is to be looked at. Written under the lock, and read
    * without it only by who is ordered after the use in question: by the {@link Lifetime} of the
    * tenancy after its close, by the user before.
@@ -55,6 +61,7 @@ class Uses {
   /** A new tenant gets the block. Before its buffer is made, whose final fields publish this. */
   final void begin() {
     inherited = ownerValue;
+    usedByOwner = false;
   }
 
   /** Up to which value of the owner the work of tenants before this one goes. */
@@ -65,6 +72,7 @@ class Uses {
   /** Work at {@code value} of {@code stream}, whose lock the caller holds, touches the memory. */
   final void add(DeviceStream stream, long value) {
     if (stream == owner) {
+      usedByOwner = true;
       ownerValue = value;
     } else {
       addOther(stream, value);
@@ -272,8 +280,9 @@ class Uses {
    */
   final void await() {
     awaitReached();
-    if (ownerValue > inherited) {
-      owner.timeline().throwIfFailed(ownerValue);
+    long value = ownerValue; // first: it publishes the mark
+    if (usedByOwner) {
+      owner.timeline().throwIfFailed(value);
     }
     if (shared) {
       Others uses = others();

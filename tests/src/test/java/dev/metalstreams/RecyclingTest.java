@@ -40,6 +40,23 @@ class RecyclingTest extends CoreTest {
     assertThat(read(next)).as("the stream keeps the order").isEqualTo((byte) 2);
   }
 
+  /** The work of both is in one command buffer, so their values are the same. */
+  @Test
+  void failsForTheNextUserToo() {
+    DeviceBuffer first = device.allocate(8, stream);
+    stream.fill(first, (byte) 1);
+    long handle = first.handle();
+    first.close();
+    DeviceBuffer next = device.allocate(8, stream);
+    assertThat(next.handle()).isEqualTo(handle);
+    stream.fill(next, (byte) 2);
+    stream.flush();
+    assertThat(script.committed(stream.id())).isEqualTo(1);
+    script.fail(stream.id(), Status.EXECUTION, "page fault");
+    script.runAll();
+    assertThatExceptionOfType(StreamFailedException.class).isThrownBy(next::map);
+  }
+
   @Test
   void goesToNoOtherStreamWhileItsWorkIsUnderWay() {
     long handle = closeInFlight(1);
