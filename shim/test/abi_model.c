@@ -21,6 +21,9 @@
  *      or may fail. The order is that of vector clocks: a command buffer comes after those before it on its queue, after
  *      what it waits for, after what was known to be completed when it was committed, and after what these came after.
  *
+ *   5. A host queue is one that is promised instead of committed, up to what was waited for, and completes by its signals
+ *      alone: its bounds are one. What a value ended with is known when it is signalled.
+ *
  * Not modelled: what executables and layer norms compute (graph_test.c does), the shapes of graphs, and so the sizes of
  * outputs of the executables that the input made up. */
 #include "abi_model.h"
@@ -63,6 +66,7 @@ typedef struct model_value {
   bool may_fail;  /* by itself or with what it waits for */
   bool succeeded; /* failed values say so */
   bool failed;    /* the same */
+  bool signal;    /* of a host queue: signalled itself, and not with a later one */
   uint64_t cause_queue_id;
   uint64_t cause_value;
 } model_value;
@@ -85,8 +89,8 @@ struct model_queue {
   int slot;
   int device;
   uint64_t id;
-  uint32_t max_in_flight;
-  uint64_t committed;
+  uint32_t max_in_flight; /* 0: a host queue */
+  uint64_t committed;     /* or promised */
   uint64_t floor;
   uint64_t reported; /* the last value whose completion was taken */
   uint64_t forgiven; /* committed at the last reset */
@@ -155,6 +159,7 @@ typedef struct model_executable {
 
 static struct {
   bool metal;
+  bool closed; /* all devices */
   mst_device *devices[DEVICES];
   uint64_t max_buffer_bytes;
   enum { NO_WAKE, MAYBE_WAKE, WAKE } wakes[DEVICES];
@@ -295,6 +300,10 @@ static model_executable *find_executable(const mst_executable *handle) {
   return NULL;
 }
 
+static bool is_host(const model_queue *queue) {
+  return queue->max_in_flight == 0;
+}
+
 static model_value *value_of(const model_queue *queue, uint64_t value) {
   return &queue->values[value - 1];
 }
@@ -321,7 +330,7 @@ static bool wait_is_over(const model_wait *wait, const uint64_t completed[QUEUES
 
 static bool next_may_complete(const model_queue *queue, bool certain, const uint64_t completed[QUEUES]) {
   uint64_t value = completed[queue->slot] + 1;
-  if (value > queue->committed || (queue->held && (certain || value > queue->let_through))) {
+  if (value > queue->committed || is_host(queue) || (queue->held && (certain || value > queue->let_through))) {
     return false;
   }
   const model_value *next = value_of(queue, value);
@@ -382,7 +391,7 @@ static void learn(model_queue *queue, uint64_t completed) {
   const clocks *before = &value_of(queue, completed)->clock;
   for (int i = 0; i < QUEUES; i++) {
     model_queue *other = model.queues[i];
-    if (other != NULL && before->at[i] > other->floor) {
+    if (other != NULL && !is_host(other) && before->at[i] > other->floor) {
       other->floor = before->at[i];
     }
   }
@@ -595,8 +604,11 @@ static void look_at_contents(const model_buffer *buffer) {
 
 /* ------------------------------------------------------------------------------------------------------ queues ---- */
 
-int32_t checked_queue_create(mst_device *device, uint64_t id, uint32_t max_in_flight, mst_queue **out_queue) {
-  statuses broken = max_in_flight < 1 || max_in_flight > MST_MAX_IN_FLIGHT ? only(MST_ERROR_INVALID_ARGUMENT) : 0;
+/* Either kind. */
+static int32_t create_queue_of(bool host, mst_device *device, uint64_t id, uint32_t max_in_flight,
+                               mst_queue **out_queue) {
+  bool bounded = host || (max_in_flight >= 1 && max_in_flight <= MST_MAX_IN_FLIGHT);
+  statuses broken = bounded ? 0 : only(MST_ERROR_INVALID_ARGUMENT);
   int slot = QUEUES;
   int of_device = device_index(device);
   for (int i = QUEUES - 1; i >= 0; i--) {
@@ -609,7 +621,9 @@ int32_t checked_queue_create(mst_device *device, uint64_t id, uint32_t max_in_fl
   CHECK(slot < QUEUES);
   mst_queue *const untouched = (mst_queue *)&model;
   mst_queue *created = untouched;
-  int32_t status = expect(or_ok(broken), twin_queue_create(device, id, max_in_flight, &created), "mst_queue_create");
+  int32_t status =
+      host ? mst_queue_create_host(device, id, NULL, &created) : twin_queue_create(device, id, max_in_flight, &created);
+  expect(or_ok(broken), status, "mst_queue_create");
   HOLD(status == MST_OK ? created != NULL && created != untouched : created == untouched,
        "mst_queue_create writes its out-parameter %p with status %d", (void *)created, status);
   if (status == MST_OK) {
@@ -625,6 +639,58 @@ int32_t checked_queue_create(mst_device *device, uint64_t id, uint32_t max_in_fl
     *out_queue = created;
   }
   return status;
+}
+
+int32_t checked_queue_create(mst_device *device, uint64_t id, uint32_t max_in_flight, mst_queue **out_queue) {
+  return create_queue_of(false, device, id, max_in_flight, out_queue);
+}
+
+int32_t checked_queue_create_host(mst_device *device, uint64_t id, mst_queue **out_queue) {
+  return create_queue_of(true, device, id, 0, out_queue);
+}
+
+/* Makes records of a host queue up to a value. */
+static void promise(model_queue *queue, uint64_t value) {
+  while (queue->committed < value) {
+    queue->values = grown(queue->values, queue->committed, &queue->value_capacity, sizeof(model_value));
+    *value_of(queue, ++queue->committed) = (model_value){.status = UNKNOWN, .may_fail = true};
+  }
+}
+
+int32_t checked_queue_signal(mst_queue *handle, uint64_t value, const char *failure) {
+  model_queue *queue = find_queue(handle);
+  statuses broken = queue == NULL                              ? only(MST_ERROR_INVALID_ARGUMENT)
+                    : !is_host(queue) || value <= queue->floor ? only(MST_ERROR_INVALID_STATE)
+                                                               : 0;
+  if (broken == 0) { /* before the call: what waits may be completed at once */
+    promise(queue, value);
+    for (uint64_t each = queue->floor + 1; each <= value; each++) {
+      value_of(queue, each)->status = failure == NULL ? MST_OK : MST_ERROR_EXECUTION;
+    }
+    value_of(queue, value)->signal = true;
+    learn(queue, value);
+  }
+  return expect(or_ok(broken), twin_queue_signal(handle, value, failure), "mst_queue_signal");
+}
+
+/* Keeps what was promised, so that nothing waits for the host. */
+static void keep_promises(void) {
+  for (int i = 0; i < QUEUES && !model.closed; i++) {
+    model_queue *queue = model.queues[i];
+    if (queue != NULL && is_host(queue) && queue->floor < queue->committed) {
+      checked_queue_signal(queue->handle, queue->committed, NULL);
+    }
+  }
+}
+
+/* The devices are closed: what waited for the host went on with a failure. */
+static void break_promises(void) {
+  for (int i = 0; i < QUEUES; i++) {
+    model_queue *queue = model.queues[i];
+    while (queue != NULL && is_host(queue) && queue->floor < queue->committed) {
+      value_of(queue, ++queue->floor)->status = MST_ERROR_EXECUTION;
+    }
+  }
 }
 
 static void drop_open(model_queue *queue) {
@@ -666,12 +732,15 @@ int32_t checked_queue_destroy(mst_queue *handle) {
       checked_release(model.queues[i]->handle);
     }
   }
+  keep_promises();
   model_queue *queue = find_queue(handle);
   int32_t status = expect(handle == NULL || queue != NULL ? only(MST_OK) : only(MST_ERROR_INVALID_ARGUMENT),
                           mst_queue_destroy(handle), "mst_queue_destroy");
   if (queue != NULL) {
     drop_open(queue);
-    learn(queue, queue->committed);
+    if (queue->committed > 0) {
+      learn(queue, queue->committed);
+    }
     settle(queue);
     model.queues[queue->slot] = NULL;
     queue->handle = NULL;
@@ -684,8 +753,10 @@ int32_t checked_queue_wait(mst_queue *handle, uint64_t value, int64_t timeout_ns
   statuses allowed = only(MST_ERROR_INVALID_ARGUMENT);
   if (queue != NULL) {
     uint64_t before = look_at_completed(queue);
-    CHECK(timeout_ns >= 0 || value > queue->committed || model_must_complete(handle, value)); /* or it never ends */
-    allowed = value > queue->committed            ? only(MST_ERROR_INVALID_STATE)
+    CHECK(timeout_ns >= 0 || (value > queue->committed && !is_host(queue)) ||
+          model_must_complete(handle, value)); /* or it never ends */
+    allowed = is_host(queue)                      ? only(before >= value ? MST_OK : MST_TIMEOUT)
+              : value > queue->committed          ? only(MST_ERROR_INVALID_STATE)
               : before >= value || timeout_ns < 0 ? only(MST_OK)
                                                   : only(MST_OK) | only(MST_TIMEOUT);
   }
@@ -698,10 +769,40 @@ int32_t checked_queue_wait(mst_queue *handle, uint64_t value, int64_t timeout_ns
   return status;
 }
 
+/* What waits for values to come meets no failure before the reset. */
+static void forgive(model_queue *host, model_wait *wait) {
+  if (wait->awaited == host && wait->value > host->floor) {
+    wait->forgiven = host->floor;
+  }
+}
+
+static int32_t reset_host(model_queue *host) {
+  look_at_failed(host);
+  int32_t status = expect(only(MST_OK), mst_queue_reset(host->handle), "mst_queue_reset");
+  host->forgiven = host->floor;
+  for (model_queue *queue = model.all_queues; queue != NULL; queue = queue->next) {
+    for (size_t i = 0; i < queue->op_count; i++) {
+      if (queue->ops[i].kind == OP_WAIT) {
+        forgive(host, &queue->ops[i].wait);
+      }
+    }
+    for (uint64_t value = queue->reported + 1; value <= queue->committed; value++) {
+      for (int i = 0; i < value_of(queue, value)->wait_count; i++) {
+        forgive(host, &value_of(queue, value)->waits[i]);
+      }
+    }
+  }
+  look_at_failed(host);
+  return status;
+}
+
 int32_t checked_queue_reset(mst_queue *handle) {
   model_queue *queue = find_queue(handle);
   if (queue == NULL) {
     return expect(only(MST_ERROR_INVALID_ARGUMENT), mst_queue_reset(handle), "mst_queue_reset");
+  }
+  if (is_host(queue)) {
+    return reset_host(queue);
   }
   look_at_failed(queue);
   bool idle_before = queue->floor == queue->committed;
@@ -725,6 +826,9 @@ int32_t checked_commands_begin(mst_queue *handle, uint64_t value) {
     return expect(only(MST_ERROR_INVALID_ARGUMENT), mst_commands_begin(handle, value), "mst_commands_begin");
   }
   uint64_t before = look_at_completed(queue);
+  if (is_host(queue)) {
+    return expect(only(MST_ERROR_INVALID_STATE), mst_commands_begin(handle, value), "mst_commands_begin");
+  }
   int32_t status = twin_commands_begin(handle, value);
   uint64_t after = look_at_completed(queue);
   statuses allowed = queue->open || value != queue->committed + 1 ? only(MST_ERROR_INVALID_STATE) : 0;
@@ -844,6 +948,9 @@ int32_t checked_encode_wait(mst_queue *handle, uint64_t value, mst_queue *awaite
   statuses broken = broken_by_naming(queue, value);
   if (awaited == NULL || queue == NULL || awaited->device != queue->device) {
     broken |= only(MST_ERROR_INVALID_ARGUMENT);
+  } else if (is_host(awaited)) {
+    awaited_value = awaited->floor + awaited_value % 4; /* a little ahead, mostly */
+    promise(awaited, awaited_value);
   } else if (awaited_value > awaited->committed) {
     broken |= only(MST_ERROR_INVALID_STATE);
   }
@@ -1186,12 +1293,33 @@ static void check_form(const mst_completion *completion) {
        "a command buffer of status %d blames another", completion->status);
 }
 
+/* The completion of a signal. */
+static void take_signal(model_queue *queue, const mst_completion *completion) {
+  uint64_t next = queue->reported + 1;
+  while (next <= queue->floor && !value_of(queue, next)->signal) {
+    next++;
+  }
+  HOLD(completion->value == next && next <= queue->floor,
+       "there is a completion of value %llu of host queue %llu after that of %llu",
+       (unsigned long long)completion->value, (unsigned long long)queue->id, (unsigned long long)queue->reported);
+  HOLD(completion->status == value_of(queue, next)->status, "value %llu of host queue %llu is completed with status %d",
+       (unsigned long long)next, (unsigned long long)queue->id, completion->status);
+  HOLD(completion->gpu_start_ns == 0 && completion->gpu_end_ns == 0 && completion->cause_value == 0 &&
+           completion->cause_queue_id == 0 && (completion->status == MST_OK) == (completion->message[0] == '\0'),
+       "the completion of a signal tells more than there is");
+  queue->reported = next;
+}
+
 static void take_completion(int device, const mst_completion *completion) {
   model_queue *queue = model.all_queues;
   while (queue != NULL && (queue->device != device || queue->id != completion->queue_id)) {
     queue = queue->next;
   }
   HOLD(queue != NULL, "there is a completion of queue %llu, which never was", (unsigned long long)completion->queue_id);
+  if (is_host(queue)) {
+    take_signal(queue, completion);
+    return;
+  }
   HOLD(completion->value == queue->reported + 1 && completion->value <= queue->committed,
        "there is a completion of value %llu of queue %llu after that of %llu", (unsigned long long)completion->value,
        (unsigned long long)queue->id, (unsigned long long)queue->reported);
@@ -1243,7 +1371,9 @@ static void take_completion(int device, const mst_completion *completion) {
 static uint64_t known_completions(int device) {
   uint64_t count = 0;
   for (const model_queue *queue = model.all_queues; queue != NULL; queue = queue->next) {
-    count += queue->device == device && queue->floor > queue->reported ? queue->floor - queue->reported : 0;
+    for (uint64_t value = queue->reported + 1; queue->device == device && value <= queue->floor; value++) {
+      count += !is_host(queue) || value_of(queue, value)->signal;
+    }
   }
   return count;
 }
@@ -1432,15 +1562,20 @@ void model_finish(bool devices_first) {
       checked_release(model.queues[i]->handle);
     }
   }
+  if (!devices_first) {
+    keep_promises();
+  }
   if (devices_first) {
     look_at_counts();
     for (int i = 0; i < DEVICES; i++) {
       OK(mst_device_close(model.devices[i]));
     }
+    model.closed = true;
+    break_promises();
   }
   for (int i = 0; i < QUEUES; i++) {
     model_queue *queue = model.queues[i];
-    if (queue != NULL) {
+    if (queue != NULL && (!devices_first || !is_host(queue))) {
       checked_queue_wait(queue->handle, queue->committed, devices_first ? 0 : -1);
       HOLD(queue->floor == queue->committed, "queue %llu is at %llu at its end", (unsigned long long)queue->id,
            (unsigned long long)queue->floor);

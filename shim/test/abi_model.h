@@ -14,7 +14,7 @@
 #include "check.h"
 
 /* Most objects that live at a time. */
-enum { QUEUES = 4, BUFFERS = 6, GRAPHS = 2, EXECUTABLES = 3, DEVICES = 2, MOST_ARGUMENTS = 8 };
+enum { QUEUES = 5, BUFFERS = 6, GRAPHS = 2, EXECUTABLES = 3, DEVICES = 2, MOST_ARGUMENTS = 8 };
 
 /* Forgets everything, and takes these open devices. */
 void model_start(mst_device *const *devices);
@@ -35,7 +35,9 @@ bool model_must_complete(const mst_queue *queue, uint64_t value);
 void model_look(void);
 
 int32_t checked_queue_create(mst_device *device, uint64_t id, uint32_t max_in_flight, mst_queue **out_queue);
-int32_t checked_queue_destroy(mst_queue *queue); /* releases all queues before: it may wait for any */
+int32_t checked_queue_create_host(mst_device *device, uint64_t id, mst_queue **out_queue);
+int32_t checked_queue_signal(mst_queue *queue, uint64_t value, const char *failure);
+int32_t checked_queue_destroy(mst_queue *queue); /* releases and signals all before: it may wait for any */
 int32_t checked_queue_wait(mst_queue *queue, uint64_t value, int64_t timeout_ns);
 int32_t checked_queue_reset(mst_queue *queue);
 

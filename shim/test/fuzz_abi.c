@@ -19,6 +19,9 @@ typedef struct input {
   size_t size;
 } input;
 
+/* The queues that calls draw from; the last queue is one of the host, for waits and signals. */
+enum { DRAWN = QUEUES - 1 };
+
 static struct {
   mst_device *devices[DEVICES];
   mst_queue *queues[QUEUES];
@@ -56,7 +59,7 @@ static uint64_t number(input *in) {
 /* A queue, or now and then an object of another type, or NULL. */
 static mst_queue *any_queue(input *in) {
   uint8_t choice = byte(in);
-  return choice == 255 ? (mst_queue *)live.buffers[0] : live.queues[choice % QUEUES];
+  return choice == 255 ? (mst_queue *)live.buffers[0] : live.queues[choice % DRAWN];
 }
 
 static mst_buffer *any_buffer(input *in) {
@@ -80,11 +83,15 @@ static void create_something(input *in) {
   mst_device *device = any_device(in);
   switch (byte(in) % 3) {
     case 0: {
-      int at = byte(in) % QUEUES;
+      int at = byte(in) % DRAWN;
       uint8_t most = byte(in);
       if (live.queues[at] == NULL) {
         /* Few in flight, mostly, so that it is soon too many; now and then with the id of another. */
         uint64_t id = live.next_queue_id++;
+        if (most % 8 == 6) {
+          checked_queue_create_host(device, id, &live.queues[at]);
+          break;
+        }
         checked_queue_create(device, most % 16 == 15 ? model_taken_id(device, id) : id,
                              most < 128 ? most % 4u : most % 70u, &live.queues[at]);
       }
@@ -111,7 +118,7 @@ static void create_something(input *in) {
 static void destroy_something(input *in) {
   switch (byte(in) % 4) {
     case 0: {
-      int at = byte(in) % QUEUES;
+      int at = byte(in) % DRAWN;
       checked_queue_destroy(live.queues[at]);
       live.queues[at] = NULL;
       break;
@@ -328,7 +335,7 @@ static void commit(input *in, mst_queue *queue) {
 }
 
 static void encode_something(input *in) {
-  int at = byte(in) % QUEUES;
+  int at = byte(in) % DRAWN;
   mst_queue *queue = byte(in) == 255 ? any_queue(in) : live.queues[at];
   uint64_t value = any_value(in, queue);
   if (byte(in) % 8 != 0) {
@@ -351,7 +358,8 @@ static void encode_something(input *in) {
       break;
     }
     case 2: {
-      mst_queue *other = live.queues[byte(in) % QUEUES];
+      uint8_t choice = byte(in);
+      mst_queue *other = live.queues[choice >= 224 ? DRAWN : choice % DRAWN];
       uint8_t back = byte(in);
       checked_encode_wait(queue, value, other, model_next_value(other) - (back < 250) - back % 2u);
       break;
@@ -391,7 +399,7 @@ static void wait_for_something(input *in, mst_queue *queue) {
 }
 
 static void run_something(input *in) {
-  mst_queue *queue = live.queues[byte(in) % QUEUES];
+  mst_queue *queue = live.queues[byte(in) % DRAWN];
   switch (byte(in) % 8) {
     case 0:
     case 1:
@@ -414,6 +422,16 @@ static void run_something(input *in) {
       model_look();
       break;
   }
+}
+
+/* A value that waits are for, or one a little further, or an old one. */
+static void signal_something(input *in) {
+  uint8_t drawn = byte(in);
+  mst_queue *queue = live.queues[drawn >= 64 ? DRAWN : drawn % DRAWN];
+  uint8_t choice = byte(in);
+  uint64_t next = model_next_value(queue);
+  checked_queue_signal(queue, choice % 8 == 7 ? next / 2 : next - (choice / 8 % 4u < next ? choice / 8 % 4u : 0),
+                       choice % 4 == 1 ? "ordered" : NULL);
 }
 
 static void test_something(input *in) {
@@ -460,10 +478,11 @@ static void begin_everything(void) {
     OK(mst_test_memory_limit(live.devices[i], 1 << 20));
   }
   model_start(live.devices);
-  for (int i = 0; i < QUEUES; i++) {
+  for (int i = 0; i < DRAWN; i++) {
     uint32_t most = i == 0 ? MST_MAX_IN_FLIGHT : (uint32_t)i + 1;
-    checked_queue_create(live.devices[i == QUEUES - 1], live.next_queue_id++, most, &live.queues[i]);
+    checked_queue_create(live.devices[i == DRAWN - 1], live.next_queue_id++, most, &live.queues[i]);
   }
+  checked_queue_create_host(live.devices[0], live.next_queue_id++, &live.queues[DRAWN]);
   for (int i = 0; i < BUFFERS; i++) {
     checked_buffer_create(live.devices[i == BUFFERS - 1], 256, i == 4 ? MST_STORAGE_PRIVATE : MST_STORAGE_SHARED,
                           &live.buffers[i]);
@@ -500,7 +519,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   begin_everything();
   bool devices_first = byte(&in) % 2 == 1;
   while (in.size > 0) {
-    switch (byte(&in) % 8) {
+    uint8_t choice = byte(&in);
+    if (choice >= 240) {
+      signal_something(&in);
+      continue;
+    }
+    switch (choice % 8) {
       case 0:
         create_something(&in);
         break;
