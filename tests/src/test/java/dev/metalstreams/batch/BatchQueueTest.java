@@ -235,7 +235,7 @@ class BatchQueueTest {
               .start(
                   () -> {
                     try {
-                      queue.submit(3);
+                      CompletableFuture<Integer> unused = queue.submit(3);
                       flag.completeExceptionally(new AssertionError("it was accepted"));
                     } catch (RejectedExecutionException e) {
                       flag.complete(Thread.currentThread().isInterrupted());
