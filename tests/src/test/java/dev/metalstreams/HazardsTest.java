@@ -12,6 +12,7 @@ import java.nio.ReadOnlyBufferException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.logging.Handler;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
@@ -539,6 +540,14 @@ class HazardsTest extends CoreTest {
     assertThat(race.earlier().site()).asString().contains(file);
     assertThat(race.earlier().exact()).isTrue();
     assertThat(race.later().site()).asString().contains(file);
+  }
+
+  @Test
+  void aCallThroughTheJdkIsItsCallers() {
+    Map.of(x, (byte) 1).forEach(a::fill);
+    StreamRaceException race = races(() -> Map.of(x, (byte) 1).forEach(b::fill));
+    assertThat(race.earlier().site()).asString().contains("aCallThroughTheJdkIsItsCallers");
+    assertThat(race.later().site()).asString().contains("aCallThroughTheJdkIsItsCallers");
   }
 
   @Test

@@ -31,6 +31,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * What the batch queue promises: real batches, exactly one outcome for each request, and nothing
@@ -276,6 +278,93 @@ class BatchQueueTest {
       gate.open.countDown();
       assertThat(get(first) + get(second)).isEqualTo(6);
       assertThat(queue.stats().flushes()).containsEntry(FlushReason.ALONE, 1L);
+      assertThat(queue.stats().accepted()).isEqualTo(3);
+      assertThat(queue.stats().ended()).isEqualTo(3);
+    }
+  }
+
+  /** One that waits for a place: its outcome, once it has one. */
+  private static CompletableFuture<CompletableFuture<Integer>> blocked(
+      BatchQueue<Integer, Integer> queue, int input) {
+    CompletableFuture<CompletableFuture<Integer>> outcome = new CompletableFuture<>();
+    Thread submitter =
+        Thread.ofPlatform()
+            .start(
+                () -> {
+                  try {
+                    outcome.complete(queue.submit(input));
+                  } catch (RejectedExecutionException e) {
+                    outcome.completeExceptionally(e);
+                  }
+                });
+    awaitParked(submitter);
+    return outcome;
+  }
+
+  @Test
+  void whoWaitsForAPlaceGetsThatOfACancelledOrExpiredRequest() throws Exception {
+    AtomicLong time = new AtomicLong();
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).capacity(1).overload(Overload.BLOCK).clock(time::get).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> cancelled = queue.submit(2);
+      CompletableFuture<CompletableFuture<Integer>> third = blocked(queue, 3);
+      assertThat(cancelled.cancel(true)).isTrue();
+      assertThat(third.get(30, TimeUnit.SECONDS).cancel(true)).isTrue(); // still waits itself
+      CompletableFuture<Integer> late = queue.submit(4, Duration.ofNanos(10));
+      CompletableFuture<CompletableFuture<Integer>> fifth = blocked(queue, 5);
+      time.set(10);
+      gate.open.countDown();
+      assertThat(failureOf(late)).isInstanceOf(TimeoutException.class);
+      assertThat(get(fifth.get(30, TimeUnit.SECONDS))).isEqualTo(10);
+      assertThat(get(first)).isEqualTo(2);
+    }
+  }
+
+  @Test
+  void whoWaitsForAPlaceHearsTheClose() throws Exception {
+    Gate gate = new Gate();
+    try (BatchQueue<Integer, Integer> queue =
+        gate.queue().maxBatch(1).capacity(1).overload(Overload.BLOCK).build()) {
+      CompletableFuture<Integer> first = queue.submit(1);
+      gate.reached.await();
+      CompletableFuture<Integer> second = queue.submit(2);
+      CompletableFuture<CompletableFuture<Integer>> third = blocked(queue, 3);
+      queue.shut();
+      assertThat(failureOf(third))
+          .isInstanceOf(RejectedExecutionException.class)
+          .hasMessageContaining("closed");
+      gate.open.countDown();
+      assertThat(get(first) + get(second)).isEqualTo(6);
+    }
+  }
+
+  /** Both requests come before a worker looks; the first to look tells the other. */
+  @Test
+  void twoWorkersServeAtOnce() throws Exception {
+    CountDownLatch both = new CountDownLatch(2);
+    BatchFunction<Integer, Integer> function =
+        batch -> {
+          both.countDown();
+          both.await();
+          return CompletableFuture.completedFuture(batch.inputs());
+        };
+    try (BatchQueue<Integer, Integer> queue =
+        BatchQueue.builder(function).maxBatch(1).workers(2).name("pair").build()) {
+      for (Thread worker : threadsCalled("pair")) {
+        awaitParked(worker);
+      }
+      List<CompletableFuture<Integer>> requests = new ArrayList<>();
+      queue.lock().lock();
+      try {
+        requests.add(queue.submit(1));
+        requests.add(queue.submit(2));
+      } finally {
+        queue.lock().unlock();
+      }
+      assertThat(get(requests.get(0)) + get(requests.get(1))).isEqualTo(3);
     }
   }
 
@@ -553,11 +642,12 @@ class BatchQueueTest {
     awaitNoThread("stuck");
   }
 
-  @Test
-  void anInterruptEndsTheCloseAsIfTheTimeWereOver() throws Exception {
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2})
+  void anInterruptEndsTheCloseAsIfTheTimeWereOver(int workers) throws Exception {
     Gate gate = new Gate();
     BatchQueue<Integer, Integer> queue =
-        gate.queue().maxBatch(1).workers(2).name("interrupted").build();
+        gate.queue().maxBatch(1).workers(workers).name("interrupted").build();
     List<CompletableFuture<Integer>> requests = new ArrayList<>();
     for (int i = 0; i < 3; i++) {
       requests.add(queue.submit(i));
@@ -592,7 +682,7 @@ class BatchQueueTest {
         };
     try (BatchQueue<Integer, Integer> queue =
         BatchQueue.builder(function).maxBatch(1).name("disturbed").build()) {
-      Thread worker = threadCalled("disturbed");
+      Thread worker = threadsCalled("disturbed").get(0);
       awaitParked(worker);
       worker.interrupt(); // it waits for work
       CompletableFuture<Integer> first = queue.submit(1);
@@ -607,17 +697,50 @@ class BatchQueueTest {
     }
   }
 
-  private static Thread threadCalled(String name) {
+  private static List<Thread> threadsCalled(String name) {
     return Thread.getAllStackTraces().keySet().stream()
         .filter(thread -> thread.getName().startsWith(name))
-        .findFirst()
-        .orElseThrow();
+        .toList();
   }
 
   private static void awaitParked(Thread thread) {
     while (thread.getState() != Thread.State.WAITING) {
       Thread.onSpinWait();
     }
+  }
+
+  @Test
+  void theLongestCloseWaitsForWhatIsServed() throws Exception {
+    Gate gate = new Gate();
+    BatchQueue<Integer, Integer> queue = gate.queue().build();
+    CompletableFuture<Integer> request = queue.submit(1);
+    gate.reached.await();
+    Thread closer =
+        Thread.ofPlatform().start(() -> queue.close(Duration.ofSeconds(Long.MAX_VALUE)));
+    while (closer.getState() != Thread.State.TIMED_WAITING) {
+      Thread.onSpinWait();
+    }
+    gate.open.countDown();
+    assertThat(get(request)).isEqualTo(2);
+    closer.join();
+  }
+
+  @Test
+  void withoutAStreamToBeHadNobodyWaitsForAPlace() throws Exception {
+    Device device = Device.builder().driver(Script.automatic().provider()).open();
+    BatchQueue<Integer, Integer> queue =
+        new BatchQueue<>(
+            BatchQueue.<Integer, Integer>builder(BatchFunction.of(in -> in))
+                .capacity(1)
+                .overload(Overload.BLOCK)
+                .device(device));
+    CompletableFuture<Integer> first = queue.submit(1);
+    CompletableFuture<CompletableFuture<Integer>> second = blocked(queue, 2);
+    device.close();
+    queue.start();
+    assertThat(failureOf(first)).isInstanceOf(DeviceClosedException.class);
+    assertThat(failureOf(second)).isInstanceOf(RejectedExecutionException.class);
+    queue.close();
   }
 
   @Test
@@ -668,7 +791,9 @@ class BatchQueueTest {
       assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(-1));
       assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(11));
       assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(1, Duration.ofNanos(-1)));
-      assertThatIllegalArgumentException().isThrownBy(() -> queue.submit(1, Duration.ofDays(1), 1));
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> queue.submit(1, Duration.ofDays(1), 1))
+          .withMessage("priority 1 is not from 0 to 0");
       assertThat(queue.stats().accepted()).isZero();
     }
   }
