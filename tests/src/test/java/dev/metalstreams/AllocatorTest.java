@@ -85,6 +85,8 @@ class AllocatorTest extends CoreTest {
     }
     assertThat(least).isEqualTo(256 * MIB);
     assertThat(SizeClasses.of(least + 1)).isEqualTo(SizeClasses.HUGE);
+    assertThat(Block.pool(MIB)).isEqualTo(Ledger.SMALL);
+    assertThat(Block.pool(MIB + 1)).isEqualTo(Ledger.LARGE);
     assertThat(SizeClasses.hugeSize(least + 1)).isEqualTo(least + 16 * 1024);
     assertThat(SizeClasses.hugeSize(least + 16 * 1024)).isEqualTo(least + 16 * 1024);
     assertThat(SizeClasses.hugeSize(least + 16 * 1024 + 1)).isEqualTo(least + 32 * 1024);

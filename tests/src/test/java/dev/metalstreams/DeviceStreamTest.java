@@ -622,6 +622,7 @@ class DeviceStreamTest extends CoreTest {
       assertThatExceptionOfType(IllegalStateException.class)
           .isThrownBy(() -> stream.layerNorm(all.get(0), all.get(1), all.get(2), 0, all.get(3)))
           .withMessageContaining("closed");
+      assertThat(all.get(closed).buffer().isClosed()).isTrue();
       all.forEach(Tensor::close);
       assertThat(device.memory().stats().allocated()).isZero();
     }

@@ -95,6 +95,34 @@ class LedgerTest {
     assertThat(counter(Ledger.ACTIVE_COUNT, Ledger.ALL)).isEqualTo(new Counter(1, 2, 2, 1));
   }
 
+  /** Each time one figure alone is larger than it ever was. */
+  @Test
+  void everyFigureHasAPeakOfItsOwn() {
+    allocate(one, Ledger.SMALL, 100, 50);
+    close(one, Ledger.SMALL, 100, 50);
+    allocate(one, Ledger.LARGE, 100, 50);
+    close(one, Ledger.LARGE, 100, 50);
+    assertThat(counter(Ledger.ALLOCATED_BYTES, Ledger.LARGE).peak()).isEqualTo(100);
+    assertThat(counter(Ledger.ACTIVE_COUNT, Ledger.LARGE).peak()).isEqualTo(1);
+    allocate(one, Ledger.SMALL, 100, 90);
+    close(one, Ledger.SMALL, 100, 90);
+    assertThat(counter(Ledger.REQUESTED_BYTES, Ledger.ALL).peak()).isEqualTo(90);
+    allocate(one, Ledger.SMALL, 100, 90);
+    one.closed(Ledger.SMALL, 100, 90);
+    allocate(one, Ledger.SMALL, 100, 90); // while others still use the first
+    close(one, Ledger.SMALL, 100, 90);
+    one.idle(Ledger.SMALL, 100);
+    assertThat(counter(Ledger.ALLOCATED_BYTES, Ledger.ALL).peak()).isEqualTo(100);
+    assertThat(counter(Ledger.ACTIVE_BYTES, Ledger.ALL)).isEqualTo(new Counter(0, 200, 500, 500));
+    assertThat(counter(Ledger.ACTIVE_COUNT, Ledger.SMALL).peak()).isEqualTo(2);
+    for (long size : new long[] {60, 100}) {
+      assertThat(ledger.promise(size, 1000)).isTrue();
+      ledger.kept(Ledger.SMALL, size);
+      ledger.returned(Ledger.SMALL, size);
+    }
+    assertThat(counter(Ledger.RESERVED_BYTES, Ledger.ALL).peak()).isEqualTo(100);
+  }
+
   @Test
   void whatIsPromisedCountsTowardsTheLimit() {
     assertThat(ledger.promise(60, 100)).isTrue();
