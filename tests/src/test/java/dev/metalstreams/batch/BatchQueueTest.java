@@ -237,8 +237,8 @@ class BatchQueueTest {
               .start(
                   () -> {
                     try {
-                      CompletableFuture<Integer> unused = queue.submit(3);
-                      flag.completeExceptionally(new AssertionError("it was accepted"));
+                      flag.completeExceptionally(
+                          new AssertionError("it was accepted: " + queue.submit(3)));
                     } catch (RejectedExecutionException e) {
                       flag.complete(Thread.currentThread().isInterrupted());
                     }
@@ -283,22 +283,30 @@ class BatchQueueTest {
     }
   }
 
-  /** One that waits for a place: its outcome, once it has one. */
-  private static CompletableFuture<CompletableFuture<Integer>> blocked(
-      BatchQueue<Integer, Integer> queue, int input) {
-    CompletableFuture<CompletableFuture<Integer>> outcome = new CompletableFuture<>();
-    Thread submitter =
-        Thread.ofPlatform()
-            .start(
-                () -> {
-                  try {
-                    outcome.complete(queue.submit(input));
-                  } catch (RejectedExecutionException e) {
-                    outcome.completeExceptionally(e);
-                  }
-                });
-    awaitParked(submitter);
-    return outcome;
+  /** A submitter that waits for a place. */
+  private static final class Blocked {
+    private final CompletableFuture<CompletableFuture<Integer>> outcome = new CompletableFuture<>();
+
+    Blocked(BatchQueue<Integer, Integer> queue, int input) {
+      awaitParked(Thread.ofPlatform().start(() -> submit(queue, input)));
+    }
+
+    private void submit(BatchQueue<Integer, Integer> queue, int input) {
+      try {
+        outcome.complete(queue.submit(input));
+      } catch (RejectedExecutionException e) {
+        outcome.completeExceptionally(e);
+      }
+    }
+
+    /** What submit gave in the end. */
+    CompletableFuture<Integer> accepted() throws Exception {
+      return outcome.get(30, TimeUnit.SECONDS);
+    }
+
+    Throwable refused() throws Exception {
+      return failureOf(outcome);
+    }
   }
 
   @Test
@@ -310,15 +318,15 @@ class BatchQueueTest {
       CompletableFuture<Integer> first = queue.submit(1);
       gate.reached.await();
       CompletableFuture<Integer> cancelled = queue.submit(2);
-      CompletableFuture<CompletableFuture<Integer>> third = blocked(queue, 3);
+      Blocked third = new Blocked(queue, 3);
       assertThat(cancelled.cancel(true)).isTrue();
-      assertThat(third.get(30, TimeUnit.SECONDS).cancel(true)).isTrue(); // still waits itself
+      assertThat(third.accepted().cancel(true)).isTrue(); // still waits itself
       CompletableFuture<Integer> late = queue.submit(4, Duration.ofNanos(10));
-      CompletableFuture<CompletableFuture<Integer>> fifth = blocked(queue, 5);
+      Blocked fifth = new Blocked(queue, 5);
       time.set(10);
       gate.open.countDown();
       assertThat(failureOf(late)).isInstanceOf(TimeoutException.class);
-      assertThat(get(fifth.get(30, TimeUnit.SECONDS))).isEqualTo(10);
+      assertThat(get(fifth.accepted())).isEqualTo(10);
       assertThat(get(first)).isEqualTo(2);
     }
   }
@@ -331,9 +339,9 @@ class BatchQueueTest {
       CompletableFuture<Integer> first = queue.submit(1);
       gate.reached.await();
       CompletableFuture<Integer> second = queue.submit(2);
-      CompletableFuture<CompletableFuture<Integer>> third = blocked(queue, 3);
+      Blocked third = new Blocked(queue, 3);
       queue.shut();
-      assertThat(failureOf(third))
+      assertThat(third.refused())
           .isInstanceOf(RejectedExecutionException.class)
           .hasMessageContaining("closed");
       gate.open.countDown();
@@ -735,11 +743,11 @@ class BatchQueueTest {
                 .overload(Overload.BLOCK)
                 .device(device));
     CompletableFuture<Integer> first = queue.submit(1);
-    CompletableFuture<CompletableFuture<Integer>> second = blocked(queue, 2);
+    Blocked second = new Blocked(queue, 2);
     device.close();
     queue.start();
     assertThat(failureOf(first)).isInstanceOf(DeviceClosedException.class);
-    assertThat(failureOf(second)).isInstanceOf(RejectedExecutionException.class);
+    assertThat(second.refused()).isInstanceOf(RejectedExecutionException.class);
     queue.close();
   }
 
