@@ -1,6 +1,7 @@
 package dev.metalstreams;
 
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Which work may still touch a block of memory: per stream, the last timeline value that uses it.
@@ -49,6 +50,15 @@ class Uses {
   private long[] values = NO_VALUES;
   private boolean[] recorded = NO_MARKS;
   private boolean ownerRecorded;
+
+  /**
+   * The stream that had the block before it was moved, while its work may be under way. The owner's
+   * value is not enough: a command buffer that fails may be completed before what it was still to
+   * wait for.
+   */
+  private @Nullable DeviceStream former;
+
+  private long formerValue;
 
   Uses(DeviceStream owner) {
     this.owner = owner;
@@ -175,7 +185,7 @@ class Uses {
         return false;
       }
     }
-    return true;
+    return former == null || former.timeline().completed() >= formerValue;
   }
 
   /** Whether the owner's uses are done. Never blocks, makes no downcall. */
@@ -208,6 +218,7 @@ class Uses {
   private void clear() {
     count = 0;
     ownerRecorded = false;
+    former = null;
     shared = false;
   }
 
@@ -218,6 +229,11 @@ class Uses {
   void moveTo(DeviceStream stream, long value) {
     lock.lock();
     try {
+      if (!ownerPassed()) {
+        former = owner;
+        formerValue = ownerValue;
+        shared = true;
+      }
       setOwner(stream, value);
     } finally {
       lock.unlock();
@@ -240,6 +256,9 @@ class Uses {
     lock.lock();
     try {
       int outstanding = ownerPassed() ? 0 : 1;
+      if (former != null && former.timeline().completed() < formerValue) {
+        outstanding++;
+      }
       for (int i = 0; i < count; i++) {
         outstanding += others[i].timeline().completed() < values[i] ? 1 : 0;
       }
@@ -264,14 +283,21 @@ class Uses {
   private void awaitOwner() {
     DeviceStream stream;
     long value;
+    @Nullable DeviceStream before;
+    long beforeValue;
     lock.lock();
     try {
       stream = owner;
       value = ownerValue;
+      before = former;
+      beforeValue = formerValue;
     } finally {
       lock.unlock();
     }
     stream.awaitReached(value, -1);
+    if (before != null) {
+      before.awaitReached(beforeValue, -1);
+    }
   }
 
   /**

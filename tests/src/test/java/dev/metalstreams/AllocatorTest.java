@@ -490,6 +490,37 @@ class AllocatorTest extends CoreTest {
     taken.close();
   }
 
+  /** A command buffer that fails at its first wait ends before its second. */
+  @Test
+  void aThiefThatFailsBeforeItsWaitLeavesTheBlockToItsLastTenantsWork() {
+    Device device = openWithLimits(4 * MIB, 64 * MIB, StealPolicy.WAIT);
+    DeviceStream stream = device.streams().stream(1);
+    DeviceStream thief = device.streams().stream(2);
+    DeviceStream failing = device.streams().stream(3);
+    DeviceBuffer other = device.allocate(8, failing);
+    failing.fill(other, (byte) 1);
+    failing.flush();
+    script.fail(failing.id(), Status.EXECUTION, "page fault");
+    long handle = closeInFlight(device, stream, 3 * MIB);
+    thief.waitFor(failing.record());
+    DeviceBuffer taken = device.allocate(3 * MIB, thief);
+    assertThat(taken.handle()).isEqualTo(handle);
+    taken.close();
+    thief.flush();
+    script.run(failing.id());
+    script.run(thief.id());
+    device.completions().drain(0);
+    assertThatExceptionOfType(StreamFailedException.class).isThrownBy(thief::synchronize);
+    thief.reset();
+    assertThat(device.memory().stats().pendingByStream()).containsEntry(thief.index(), 3L * MIB);
+    DeviceBuffer next = device.allocate(3 * MIB, thief);
+    assertThat(next.handle()).as("not under the work of the first stream").isNotEqualTo(handle);
+    next.close();
+    drain(device);
+    assertThat(device.memory().stats().pendingByStream()).isEmpty();
+    other.close();
+  }
+
   @Test
   void nothingIsLostWhenTheOrderCannotBeHad() {
     Device device = openWithLimits(4 * MIB, 64 * MIB, StealPolicy.WAIT);
