@@ -17,9 +17,9 @@ final class BlockList {
   private int first = BlockTable.NONE;
   private int last = BlockTable.NONE;
 
-  BlockList(BlockTable table, int id) {
+  BlockList(BlockTable table) {
     this.table = table;
-    this.id = id;
+    this.id = table.addList();
   }
 
   BlockTable table() {

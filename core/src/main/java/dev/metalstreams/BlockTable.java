@@ -33,6 +33,13 @@ final class BlockTable {
   /** Numbers from here on were never given. */
   private int end;
 
+  private int lists;
+
+  /** A new list's id: not 0, and no other list's of this table. */
+  int addList() {
+    return ++lists;
+  }
+
   boolean has(Block block) {
     int number = block.number;
     return number >= 0 && number < end && blocks[number] == block;

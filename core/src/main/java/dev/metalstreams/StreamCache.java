@@ -32,7 +32,7 @@ class StreamCache {
   private final List<BlockList> lists = new ArrayList<>();
 
   private final BlockTable table = new BlockTable();
-  private final BlockList pending = new BlockList(table, 1);
+  private final BlockList pending = new BlockList(table);
   private int handedOut;
 
   /** The device is closed: nothing is kept any more. */
@@ -159,7 +159,7 @@ class StreamCache {
     block.uses.forgetOthers();
     BlockList list = free[block.sizeClass];
     if (list == null) {
-      list = new BlockList(table, lists.size() + 2);
+      list = new BlockList(table);
       lists.add(list);
       free[block.sizeClass] = list;
     }

@@ -185,6 +185,10 @@ class Uses {
         return false;
       }
     }
+    return formerPassed();
+  }
+
+  private boolean formerPassed() {
     return former == null || former.timeline().completed() >= formerValue;
   }
 
@@ -255,10 +259,7 @@ class Uses {
   final int outstanding() {
     lock.lock();
     try {
-      int outstanding = ownerPassed() ? 0 : 1;
-      if (former != null && former.timeline().completed() < formerValue) {
-        outstanding++;
-      }
+      int outstanding = (ownerPassed() ? 0 : 1) + (formerPassed() ? 0 : 1);
       for (int i = 0; i < count; i++) {
         outstanding += others[i].timeline().completed() < values[i] ? 1 : 0;
       }
