@@ -1,5 +1,7 @@
 package dev.metalstreams.batch;
 
+import static dev.metalstreams.batch.Outcomes.failureOf;
+import static dev.metalstreams.batch.Outcomes.get;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
@@ -15,7 +17,6 @@ import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
@@ -60,19 +61,6 @@ class BatchQueueTest {
 
     BatchQueue.Builder<Integer, Integer> queue() {
       return BatchQueue.builder(BatchFunction.of(this::serve));
-    }
-  }
-
-  private static int get(CompletableFuture<Integer> future) throws Exception {
-    return future.get(30, TimeUnit.SECONDS);
-  }
-
-  private static Throwable failureOf(CompletableFuture<?> future) throws Exception {
-    try {
-      future.get(30, TimeUnit.SECONDS);
-      throw new AssertionError("it succeeded");
-    } catch (ExecutionException e) {
-      return Objects.requireNonNull(e.getCause());
     }
   }
 

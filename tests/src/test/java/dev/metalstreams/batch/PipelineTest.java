@@ -1,5 +1,7 @@
 package dev.metalstreams.batch;
 
+import static dev.metalstreams.batch.Outcomes.failureOf;
+import static dev.metalstreams.batch.Outcomes.get;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
@@ -14,13 +16,11 @@ import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
@@ -102,19 +102,6 @@ class PipelineTest {
       Launcher<Integer, Integer> function,
       UnaryOperator<BatchQueue.Builder<Integer, Integer>> with) {
     return with.apply(BatchQueue.builder(function).device(device).maxBatch(1)).build();
-  }
-
-  private static int get(CompletableFuture<Integer> future) throws Exception {
-    return future.get(30, TimeUnit.SECONDS);
-  }
-
-  private static Throwable failureOf(CompletableFuture<?> future) throws Exception {
-    try {
-      future.get(30, TimeUnit.SECONDS);
-      throw new AssertionError("it succeeded");
-    } catch (ExecutionException e) {
-      return Objects.requireNonNull(e.getCause());
-    }
   }
 
   @Test
