@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
@@ -109,19 +109,8 @@ class CompletionLoopTest extends CoreTest {
   @Test
   void aThreadThatDoesNotComeBackIsNotWaitedForForEver() throws Exception {
     Device device = open(script);
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch go = new CountDownLatch(1);
-    script.intercept(
-        "nextCompletions",
-        () -> {
-          inside.countDown();
-          try {
-            go.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
-    inside.await();
+    Halt halt = script.halt("nextCompletions");
+    halt.awaitReached();
     assertThat(device.completions().stop(0)).isFalse();
     assertThat(device.completions().stop(1000)).isFalse();
     Background<Boolean> closer =
@@ -132,8 +121,7 @@ class CompletionLoopTest extends CoreTest {
                 })
             .untilParked();
     closer.thread().interrupt();
-    script.intercept("nextCompletions", null);
-    go.countDown();
+    halt.end();
     closer.get();
   }
 

@@ -4,11 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -168,29 +168,18 @@ class DeviceBufferTest extends CoreTest {
   @ValueSource(strings = {"encodeFill", "begin", "commit"})
   void closedWhileAnotherThreadEncodesWithItIsSafe(String within) throws Exception {
     DeviceBuffer buffer = device.allocate(8, stream);
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch leave = new CountDownLatch(1);
-    script.intercept(
-        within,
-        () -> {
-          inside.countDown();
-          try {
-            leave.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt(within);
     Background<Boolean> encoder =
         Background.run(
             () -> {
               stream.fill(buffer, (byte) 1);
               stream.flush();
             });
-    inside.await();
+    halt.awaitReached();
     buffer.close(); // does not wait
     assertThat(buffer.isClosed()).isTrue();
     assertThat(script.buffers()).as("in use by the encode").isEqualTo(1);
-    leave.countDown();
+    halt.end();
     encoder.get();
     assertThat(script.buffers()).isEqualTo(1);
     script.runAll();
@@ -380,23 +369,12 @@ class DeviceBufferTest extends CoreTest {
     stream.fill(first, (byte) 1);
     stream.flush();
     first.close();
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch leave = new CountDownLatch(1);
-    script.intercept(
-        "destroyBuffer",
-        () -> {
-          inside.countDown();
-          try {
-            leave.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt("destroyBuffer");
     script.runAll();
-    inside.await(); // the completion thread is about to give it back
+    halt.awaitReached(); // the completion thread is about to give it back
     Background<DeviceBuffer> next = Background.call(() -> device.allocate(1000, other));
     next.untilParked();
-    leave.countDown();
+    halt.end();
     next.get().close();
   }
 

@@ -7,13 +7,13 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
-import java.util.concurrent.CountDownLatch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -244,26 +244,15 @@ class DeviceStreamTest extends CoreTest {
     Device device = openIdle(script, 1);
     DeviceStream stream = device.streams().stream(1);
     DeviceBuffer buffer = device.allocate(8, stream);
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch go = new CountDownLatch(1);
     stream.fill(buffer, (byte) 1);
     stream.commitIfStale();
-    script.intercept(
-        "encodeFill",
-        () -> {
-          inside.countDown();
-          try {
-            go.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt("encodeFill");
     Background<Boolean> encoder = Background.run(() -> stream.fill(buffer, (byte) 2));
-    inside.await();
+    halt.awaitReached();
     oneMillisecond();
     stream.commitIfStale(); // would hang here
     assertThat(script.committed(stream.id())).isZero();
-    go.countDown();
+    halt.end();
     encoder.get();
   }
 

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -453,22 +454,11 @@ class DeviceTest extends CoreTest {
 
   @Test
   void aCompilationThatMeetsTheCloseLeaksNothing() throws Exception {
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch leave = new CountDownLatch(1);
-    script.intercept(
-        "compile",
-        () -> {
-          inside.countDown();
-          try {
-            leave.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt("compile");
     Background<Executable> compiler = Background.call(() -> device.compile(layer(1, 1, 1)));
-    inside.await();
+    halt.awaitReached();
     Background<Boolean> closer = Background.run(device::close);
-    leave.countDown();
+    halt.end();
     closer.get();
     try {
       compiler.get().close();

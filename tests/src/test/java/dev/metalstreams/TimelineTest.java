@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
 import dev.metalstreams.driver.Driver;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.util.ArrayList;
 import java.util.List;
@@ -441,28 +442,17 @@ class TimelineTest {
     Script waiting = Script.manualBuilder().canAwait().build();
     long handle = waiting.driver().createQueue(1, "", 64);
     Timeline on = new Timeline(waiting.driver(), handle, "stream 0", 0, HOURS, new Polling(0));
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch go = new CountDownLatch(1);
-    waiting.intercept(
-        "awaitValue",
-        () -> {
-          inside.countDown();
-          try {
-            go.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = waiting.halt("awaitValue");
     waiting.driver().begin(handle, 1);
     waiting.driver().commit(handle, 1, 0);
     on.submitted(1);
     Background<Boolean> waiter = Background.run(() -> on.awaitReached(1, FOREVER));
-    inside.await();
+    halt.awaitReached();
     waiting.run(1);
     on.end(new DeviceClosedException("the end"));
     on.destroyQueue();
     assertThat(waiting.queues()).as("somebody is in a call on it").hasSize(1);
-    go.countDown();
+    halt.end();
     try {
       waiter.get();
     } catch (DeviceClosedException e) {

@@ -9,10 +9,10 @@ import dev.metalstreams.Graph;
 import dev.metalstreams.Node;
 import dev.metalstreams.StreamFailedException;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -65,23 +65,11 @@ class BatchFailureTest {
   private record Pair(CompletableFuture<float[]> first, CompletableFuture<float[]> second) {}
 
   private Pair launchTwo(TensorBatcher batcher) throws InterruptedException {
-    CountDownLatch launching = new CountDownLatch(1);
-    CountDownLatch both = new CountDownLatch(1);
-    script.intercept(
-        "encodeExecutable",
-        () -> {
-          launching.countDown();
-          try {
-            both.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt("encodeExecutable");
     CompletableFuture<float[]> first = batcher.submit(new float[] {1});
-    launching.await();
+    halt.awaitReached();
     CompletableFuture<float[]> second = batcher.submit(new float[] {2});
-    both.countDown();
-    script.intercept("encodeExecutable", null);
+    halt.end();
     script.awaitCommitted(worker(), 1);
     return new Pair(first, second);
   }

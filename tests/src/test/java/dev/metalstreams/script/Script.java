@@ -280,6 +280,13 @@ public final class Script {
     driver.setInterceptor(method, action);
   }
 
+  /** Keeps each thread that calls this method of {@link Driver} at its start. */
+  public Halt halt(String method) {
+    Halt halt = new Halt();
+    intercept(method, halt::keep);
+    return halt;
+  }
+
   /** Sets the memory limit. Buffers that exist stay. */
   public void memoryLimit(long bytes) {
     change(() -> driver.setMemoryLimit(bytes));

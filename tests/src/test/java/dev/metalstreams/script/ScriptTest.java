@@ -14,7 +14,6 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
@@ -252,22 +251,11 @@ class ScriptTest {
   @Test
   void twoThreadsInsideOneQueueAreRecorded() throws Exception {
     long queue = queue(1);
-    CountDownLatch inside = new CountDownLatch(1);
-    CountDownLatch leave = new CountDownLatch(1);
-    script.intercept(
-        "begin",
-        () -> {
-          inside.countDown();
-          try {
-            leave.await();
-          } catch (InterruptedException e) {
-            throw new AssertionError(e);
-          }
-        });
+    Halt halt = script.halt("begin");
     Thread other = Thread.startVirtualThread(() -> driver.begin(queue, 1));
-    inside.await();
+    halt.awaitReached();
     assertThatExceptionOfType(DriverException.class).isThrownBy(() -> driver.commit(queue, 1, 0));
-    leave.countDown();
+    halt.end();
     other.join();
     assertThat(script.violations())
         .extracting(Violation::rule)
