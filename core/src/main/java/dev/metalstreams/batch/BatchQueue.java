@@ -637,7 +637,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
         Taken<I, O> next = room ? collect(launched.isEmpty()) : null;
         if (next != null && !next.requests.isEmpty()) {
           if (!launched.isEmpty()) {
-            launched.getLast().flight.flush(); // else it is submitted by the wait for it
+            flush(launched.getLast()); // else it is submitted by the wait for it
           }
           launch(launcher, stream, next, launched);
         } else if (!launched.isEmpty()) {
@@ -646,6 +646,15 @@ public class BatchQueue<I, O> implements AutoCloseable {
           acquire(depth);
           return;
         }
+      }
+    }
+
+    private void flush(Launched last) {
+      try {
+        last.flight.flush();
+      } catch (RuntimeException | Error e) {
+        // This was only early: the wait for it tries again, and its requests learn the rest.
+        LOGGER.log(System.Logger.Level.DEBUG, "a batch was refused an early submission", e);
       }
     }
 
@@ -723,16 +732,15 @@ public class BatchQueue<I, O> implements AutoCloseable {
 
     /** False if the queue has given up on what is under way. */
     private boolean acquire(int permits) {
-      while (true) {
+      while (!abandoned) { // looked at first: an earlier wait may have taken the interrupt
         try {
           slots.acquire(permits);
           return true;
         } catch (InterruptedException e) {
-          if (abandoned) {
-            return false;
-          }
+          // The close has given up; else an interrupt means nothing here.
         }
       }
+      return false;
     }
   }
 

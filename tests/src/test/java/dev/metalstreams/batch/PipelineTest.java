@@ -286,6 +286,22 @@ class PipelineTest {
     assertThat(steps).contains("abandon 0", "results 2").doesNotContain("results 0");
   }
 
+  /** To submit a batch early is not needed: its wait does so, too. */
+  @Test
+  void aFlushThatIsRefusedFailsNobody() throws Exception {
+    try (BatchQueue<Integer, Integer> queue = queue(new Fills(), builder -> builder.pipeline(2))) {
+      CompletableFuture<Integer> first = queue.submit(0);
+      launched.await();
+      CompletableFuture<Integer> second = queue.submit(1);
+      script.refuse("commit", 1, Status.OUT_OF_MEMORY);
+      start.countDown();
+      assertThat(get(first)).isZero();
+      assertThat(get(second)).isEqualTo(1);
+      assertThat(get(queue.submit(2))).isEqualTo(2);
+    }
+    assertThat(steps).containsSubsequence("flush 0", "launch 1", "results 0");
+  }
+
   @Test
   void aBatchThatIsCancelledAsAWholeIsNotLaunched() throws Exception {
     try (BatchQueue<Integer, Integer> queue =
@@ -301,7 +317,10 @@ class PipelineTest {
     assertThat(steps).doesNotContain("launch 1");
   }
 
-  /** Waits for work of stream 0, which the device does not do before it is released. */
+  /**
+   * Waits, but for batch 0, for work of stream 0, which the device does not do before it is
+   * released.
+   */
   private final class Held extends Steps {
     final LinkedBlockingQueue<Thread> waiting = new LinkedBlockingQueue<>();
     private final DeviceEvent end;
@@ -320,8 +339,10 @@ class PipelineTest {
       return new Noted(inputs) {
         @Override
         public void await() {
-          waiting.add(Thread.currentThread());
-          end.await();
+          if (inputs.get(0) != 0) {
+            waiting.add(Thread.currentThread());
+            end.await();
+          }
           super.await();
         }
       };
@@ -343,6 +364,27 @@ class PipelineTest {
     assertThat(steps).containsExactly("launch 1", "abandon 1");
     assertThat(queue.stats().abandoned()).isEqualTo(1);
     assertThatExceptionOfType(RejectedExecutionException.class).isThrownBy(() -> queue.submit(2));
+  }
+
+  /** Its interrupt is taken by the wait for a batch, and must do for that for a slot as well. */
+  @Test
+  void aCloseThatRunsOutOfTimeEndsTheWorkerThoughFuturesAreNotCompleted() throws Exception {
+    start.countDown();
+    Held function = new Held();
+    LinkedBlockingQueue<Runnable> conclusions = new LinkedBlockingQueue<>();
+    BatchQueue<Integer, Integer> queue =
+        queue(function, builder -> builder.completer(conclusions::add));
+    CompletableFuture<Integer> first = queue.submit(0);
+    CompletableFuture<Integer> second = queue.submit(1);
+    Thread worker = function.waiting.take();
+    queue.close(Duration.ZERO);
+    assertThat(worker.join(Duration.ofSeconds(30))).as("the worker ends").isTrue();
+    script.release(device.streams().stream(0).id());
+    assertThat(failureOf(first)).isInstanceOf(RejectedExecutionException.class);
+    assertThat(failureOf(second)).isInstanceOf(RejectedExecutionException.class);
+    conclusions.forEach(Runnable::run);
+    assertThat(steps).contains("results 0", "abandon 1");
+    assertThat(queue.stats().abandoned()).isEqualTo(2);
   }
 
   @Test
