@@ -12,6 +12,7 @@ import dev.metalstreams.Node;
 import dev.metalstreams.Tensor;
 import java.nio.FloatBuffer;
 import java.time.Duration;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -75,43 +76,42 @@ public final class TensorBatcher implements AutoCloseable {
     final Executable executable;
     final Tensor x;
     final Tensor y;
-    private final HostView given;
-    private final HostView results;
     final FloatBuffer in;
     final FloatBuffer out;
+
+    /** What is to be closed, the latest first. */
+    private final Deque<Runnable> opened = new ArrayDeque<>(4);
 
     Slab(int rows, Executable executable) {
       this.rows = rows;
       this.executable = executable;
-      x = device.empty(DType.F32, withFirst(rows, rowShape));
       try {
-        y = device.empty(DType.F32, withFirst(rows, resultShape));
-        try {
-          given = open(x);
-          results = open(y);
-          in = given.bytes().asFloatBuffer();
-          out = results.bytes().asFloatBuffer();
-        } catch (RuntimeException e) {
-          y.close();
-          throw e;
-        }
+        x = memory(withFirst(rows, rowShape));
+        y = memory(withFirst(rows, resultShape));
+        in = view(x);
+        out = view(y);
       } catch (RuntimeException e) {
-        x.close();
+        close();
         throw e;
       }
     }
 
+    private Tensor memory(long[] shape) {
+      Tensor tensor = device.empty(DType.F32, shape);
+      opened.push(tensor::close);
+      return tensor;
+    }
+
     /** For good: this class orders what CPU and device do. */
-    private static HostView open(Tensor tensor) {
+    private FloatBuffer view(Tensor tensor) {
       tensor.buffer().map().close(); // waits for what the memory's last tenant has left under way
-      return tensor.buffer().mapUnsafe();
+      HostView view = tensor.buffer().mapUnsafe();
+      opened.push(view::close);
+      return view.bytes().asFloatBuffer();
     }
 
     void close() {
-      given.close();
-      results.close();
-      x.close();
-      y.close();
+      opened.forEach(Runnable::run);
     }
   }
 
@@ -133,8 +133,8 @@ public final class TensorBatcher implements AutoCloseable {
     Graph any = buckets.firstEntry().getValue().graph();
     this.rowShape = withoutFirst(any.inputs().get(0).shape());
     this.resultShape = withoutFirst(any.outputs().get(0).shape());
-    this.rowElements = elements(rowShape);
-    this.resultElements = elements(resultShape);
+    this.rowElements = Math.toIntExact(elements(rowShape));
+    this.resultElements = Math.toIntExact(elements(resultShape));
     buckets.keySet().forEach(size -> spare.put(size, new ConcurrentLinkedDeque<>()));
     Launcher<Rows, Object> function = this::launch;
     BatchQueue.Builder<Rows, Object> queueBuilder =
@@ -164,12 +164,12 @@ public final class TensorBatcher implements AutoCloseable {
     return Arrays.copyOfRange(shape, 1, shape.length);
   }
 
-  private static int elements(long[] shape) {
+  private static long elements(long[] shape) {
     long elements = 1;
     for (long extent : shape) {
       elements = Math.multiplyExact(elements, extent);
     }
-    return Math.toIntExact(elements);
+    return elements;
   }
 
   private static long[] withFirst(long first, long[] shape) {

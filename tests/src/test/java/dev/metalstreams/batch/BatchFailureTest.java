@@ -12,7 +12,10 @@ import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -91,6 +94,35 @@ class BatchFailureTest {
       assertThat(batcher.submit(new float[] {3}).get(30, TimeUnit.SECONDS)).containsExactly(-3);
       assertThat(batcher.stats().failed()).isEqualTo(2);
       assertThat(batcher.stats().succeeded()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aBatchIsSubmittedBeforeTheNextIsPutBehindIt() throws Exception {
+    List<Boolean> submitted = new CopyOnWriteArrayList<>();
+    CountDownLatch first = new CountDownLatch(1);
+    CountDownLatch second = new CountDownLatch(1);
+    try (TensorBatcher batcher = batcher(2)) {
+      script.intercept(
+          "encodeExecutable",
+          () -> {
+            submitted.add(script.queues().stream().anyMatch(queue -> script.committed(queue) > 0));
+            first.countDown();
+            try {
+              second.await();
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+          });
+      CompletableFuture<float[]> one = batcher.submit(new float[] {1});
+      first.await();
+      CompletableFuture<float[]> two = batcher.submit(new float[] {2});
+      second.countDown();
+      script.awaitCommitted(worker(), 2);
+      assertThat(submitted).containsExactly(false, true);
+      script.letRun();
+      assertThat(one.get(30, TimeUnit.SECONDS)).containsExactly(-1);
+      assertThat(two.get(30, TimeUnit.SECONDS)).containsExactly(-2);
     }
   }
 

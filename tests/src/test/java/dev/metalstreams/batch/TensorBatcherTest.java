@@ -1,45 +1,50 @@
 package dev.metalstreams.batch;
 
+import static dev.metalstreams.batch.Outcomes.failureOf;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.metalstreams.DType;
 import dev.metalstreams.Device;
 import dev.metalstreams.DeviceStream;
 import dev.metalstreams.Graph;
 import dev.metalstreams.Node;
+import dev.metalstreams.OutOfDeviceMemoryException;
 import dev.metalstreams.Tensor;
+import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Script;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
-/** Rows of many requests in one run, on the host shim. */
+/** Rows of many requests in one run. On the host shim: {@link BatchSoakTest}. */
 @Timeout(60)
 class TensorBatcherTest {
-  private Device device;
-  private Tensor weight;
+  private final Script script = Script.automatic();
+  private final Device device = Device.builder().driver(script.provider()).graphCacheSize(0).open();
 
-  @BeforeEach
-  void open() {
-    device = Device.builder().backend("host").open();
-    weight = device.tensor(new float[] {1, 2, 3, -1, 0, 1}, 2, 3); // y = (x0+2x1+3x2, x2-x0)
-  }
+  /** y = (x0 + 2 x1 + 3 x2, x2 - x0). */
+  private final Tensor weight = device.tensor(new float[] {1, 2, 3, -1, 0, 1}, 2, 3);
 
   @AfterEach
   void nothingIsLeft() {
     weight.close();
     device.synchronize();
     assertThat(device.memory().stats().allocated()).isZero();
+    assertThat(script.executables()).as("executables that nobody has closed").isZero();
     device.close();
+    assertThat(script.violations()).isEmpty();
   }
 
   private static Graph layer(int batch) {
@@ -48,6 +53,24 @@ class TensorBatcherTest {
           Node x = g.input("x", DType.F32, batch, 3);
           g.output("y", g.linear(x, g.input("w", DType.F32, 2, 3)));
         });
+  }
+
+  /** Every row of the result shows every row of the batch. */
+  private static Graph products(int batch) {
+    return Graph.build(
+        g -> {
+          Node x = g.input("x", DType.F32, batch, 2);
+          g.output("y", g.linear(x, x));
+        });
+  }
+
+  /** So that only a full batch is served. */
+  private static void whenFull(BatchQueue.Builder<?, ?> queue) {
+    queue.maxDelay(Duration.ofHours(1));
+  }
+
+  private static <T> T get(CompletableFuture<T> future) throws Exception {
+    return future.get(30, TimeUnit.SECONDS);
   }
 
   private TensorBatcher.Builder batcher() {
@@ -128,6 +151,59 @@ class TensorBatcherTest {
     }
   }
 
+  @Test
+  void requestsOfBothKindsShareARunInTheirOrder() throws Exception {
+    try (TensorBatcher batcher = batcher().buckets(8).queue(TensorBatcherTest::whenFull).build();
+        Tensor two = device.tensor(new float[] {4, 5, 6, 7, 8, 9}, 2, 3);
+        Tensor three = device.tensor(new float[] {1, 0, 0, 0, 1, 0, 0, 0, 1}, 3, 3)) {
+      CompletableFuture<float[]> first = batcher.submit(new float[] {1, 2, 3});
+      CompletableFuture<Tensor> second = batcher.submit(two);
+      CompletableFuture<float[]> third = batcher.submit(new float[] {3, 2, 1, 9, 8, 7});
+      CompletableFuture<Tensor> fourth = batcher.submit(three);
+      assertThat(get(first)).containsExactly(expected(1, 2, 3));
+      try (Tensor y = get(second)) {
+        assertThat(y.toFloats()).containsExactly(expected(4, 5, 6, 7, 8, 9));
+      }
+      assertThat(get(third)).containsExactly(expected(3, 2, 1, 9, 8, 7));
+      try (Tensor y = get(fourth)) {
+        assertThat(y.toFloats()).containsExactly(expected(1, 0, 0, 0, 1, 0, 0, 0, 1));
+      }
+      assertThat(batcher.stats().batches()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aGraphMayHaveManyWeights() throws Exception {
+    try (Tensor bias = device.tensor(new float[] {10, 20}, 2);
+        Tensor factor = device.tensor(new float[] {2, -1}, 2);
+        TensorBatcher batcher =
+            TensorBatcher.builder(
+                    device,
+                    batch ->
+                        Graph.build(
+                            g -> {
+                              Node x = g.input("x", DType.F32, batch, 3);
+                              Node w = g.input("w", DType.F32, 2, 3);
+                              Node b = g.input("b", DType.F32, 2);
+                              Node f = g.input("f", DType.F32, 2);
+                              g.output("y", g.multiply(g.linear(x, w, b), f));
+                            }))
+                .weights(weight, bias, factor)
+                .build()) {
+      assertThat(get(batcher.submit(new float[] {1, 2, 3}))).containsExactly(48, -22);
+    }
+  }
+
+  @Test
+  void rowsThatFillABatchUpAreZeroWhateverWasThereBefore() throws Exception {
+    try (TensorBatcher batcher =
+        TensorBatcher.builder(device, TensorBatcherTest::products).buckets(4).build()) {
+      get(batcher.submit(new float[] {1, 1, 1, 1, 1, 1, 1, 1}));
+      assertThat(get(batcher.submit(new float[] {1, 2, 3, 4})))
+          .containsExactly(5, 11, 0, 0, 11, 25, 0, 0);
+    }
+  }
+
   /** The memory of a batch goes to the next one only when its results have been read. */
   @Test
   void aBatchKeepsItsMemoryUntilItsResultsAreRead() throws Exception {
@@ -148,23 +224,99 @@ class TensorBatcherTest {
     }
   }
 
+  /** Its rows are zero for the others. */
   @Test
   void aClosedTensorFailsItsRequestAlone() throws Exception {
-    try (TensorBatcher batcher = batcher().buckets(4).build()) {
-      Tensor rows = device.tensor(new float[] {1, 2, 3}, 1, 3);
-      rows.close();
+    try (TensorBatcher batcher =
+        TensorBatcher.builder(device, TensorBatcherTest::products)
+            .buckets(5)
+            .queue(TensorBatcherTest::whenFull)
+            .build()) {
+      get(batcher.submit(new float[] {1, 1, 1, 1, 1, 1, 1, 1, 1, 1}));
+      Tensor rows = device.tensor(new float[] {5, 6, 7, 8}, 2, 2);
+      CompletableFuture<float[]> good = batcher.submit(new float[] {1, 2});
       CompletableFuture<Tensor> bad = batcher.submit(rows);
-      CompletableFuture<float[]> good = batcher.submit(new float[] {1, 2, 3});
-      assertThat(good.get(30, TimeUnit.SECONDS)).containsExactly(expected(1, 2, 3));
-      try {
-        bad.get(30, TimeUnit.SECONDS).close();
-        throw new AssertionError("it succeeded");
-      } catch (ExecutionException e) {
-        assertThat(e.getCause())
-            .isInstanceOf(IllegalStateException.class)
-            .hasMessageContaining("closed");
-      }
+      rows.close();
+      CompletableFuture<float[]> alsoGood = batcher.submit(new float[] {3, 4, 0, 1});
+      assertThat(get(good)).containsExactly(5, 0, 0, 11, 2);
+      assertThat(get(alsoGood)).containsExactly(11, 0, 0, 25, 4, 2, 0, 0, 4, 1);
+      assertThat(failureOf(bad))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("closed");
     }
+  }
+
+  @Test
+  void aResultThatNobodyTakesIsClosed() throws Exception {
+    BlockingQueue<Runnable> conclusions = new LinkedBlockingQueue<>();
+    try (TensorBatcher batcher =
+            batcher().buckets(2).queue(queue -> queue.completer(conclusions::add)).build();
+        Tensor rows = device.tensor(new float[] {1, 2, 3}, 1, 3)) {
+      CompletableFuture<Tensor> answer = batcher.submit(rows);
+      Runnable end = conclusions.take();
+      assertThat(answer.cancel(false)).isTrue();
+      end.run();
+    } // nothing is left
+  }
+
+  @Test
+  void resultsThatComeAfterTheCloseLeaveNothing() throws Exception {
+    BlockingQueue<Runnable> conclusions = new LinkedBlockingQueue<>();
+    TensorBatcher batcher =
+        batcher()
+            .buckets(1)
+            .queue(queue -> queue.completer(conclusions::add).closeTimeout(Duration.ofNanos(1)))
+            .build();
+    CompletableFuture<float[]> answer = batcher.submit(new float[] {1, 2, 3});
+    Runnable end = conclusions.take();
+    batcher.close(); // the worker waits for the end
+    assertThat(failureOf(answer)).isInstanceOf(RejectedExecutionException.class);
+    end.run();
+  }
+
+  // ---- what the driver refuses
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2})
+  void aBatchWhoseMemoryCannotBeSeenFailsAndGivesItBack(int view) throws Exception {
+    try (TensorBatcher batcher = batcher().buckets(1).build()) {
+      script.refuse("contents", view, Status.INTERNAL);
+      assertThat(failureOf(batcher.submit(new float[] {1, 2, 3})))
+          .hasMessageContaining("planned refusal of contents");
+      assertThat(get(batcher.submit(new float[] {1, 2, 3}))).containsExactly(expected(1, 2, 3));
+    }
+  }
+
+  @Test
+  void aBatchWithoutMemoryForItsResultsFailsAndGivesTheRestBack() throws Exception {
+    try (TensorBatcher batcher = batcher().buckets(1).build()) {
+      long held = device.memory().stats().reserved();
+      script.memoryLimit(held + 256); // for the rows alone
+      assertThat(failureOf(batcher.submit(new float[] {1, 2, 3})))
+          .isInstanceOf(OutOfDeviceMemoryException.class);
+      script.memoryLimit(1 << 30);
+      assertThat(get(batcher.submit(new float[] {1, 2, 3}))).containsExactly(expected(1, 2, 3));
+    }
+  }
+
+  @Test
+  void aBatchWhoseResultsCannotBeCopiedFailsAndGivesAllBack() throws Exception {
+    try (TensorBatcher batcher = batcher().buckets(2).queue(TensorBatcherTest::whenFull).build();
+        Tensor rows = device.tensor(new float[] {1, 2, 3}, 1, 3)) {
+      script.refuse("encodeCopy", 4, Status.INTERNAL); // two for the rows, two for the results
+      CompletableFuture<Tensor> first = batcher.submit(rows);
+      CompletableFuture<Tensor> second = batcher.submit(rows);
+      assertThat(failureOf(first)).hasMessageContaining("planned refusal of encodeCopy");
+      assertThat(failureOf(second)).hasMessageContaining("planned refusal of encodeCopy");
+    }
+  }
+
+  @Test
+  void aBucketThatCannotBeCompiledLeavesNoOther() {
+    script.refuse("compile", 2, Status.INTERNAL);
+    assertThatThrownBy(() -> batcher().buckets(1, 2).build())
+        .hasMessageContaining("planned refusal of compile");
+    assertThat(script.executables()).isZero();
   }
 
   @Test
@@ -190,5 +342,42 @@ class TensorBatcherTest {
         .isThrownBy(
             () -> TensorBatcher.builder(device, n -> layer(1)).weights(weight).buckets(2).build())
         .withMessageContaining("batch size 2");
+    try (Tensor transposed = device.empty(DType.F32, 3, 2);
+        Tensor bias = device.empty(DType.F32, 2)) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> batcher().weights(transposed).build())
+          .withMessageContaining("does not fit weight 0");
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> batcher().weights(weight, bias).build())
+          .withMessageContaining("has not 1 + 2 inputs");
+    }
+  }
+
+  /** Its rows are seen through one byte buffer. */
+  @Test
+  void aBucketIsNoLargerThanAByteBuffer() {
+    long most = Integer.MAX_VALUE / 4;
+    wide(most).close();
+    for (long elements : new long[] {most + 1, 1L << 31, 1L << 33}) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> wide(elements))
+          .withMessageContaining("too large");
+    }
+  }
+
+  private TensorBatcher wide(long elements) {
+    return TensorBatcher.builder(
+            device,
+            batch ->
+                Graph.build(g -> g.output("y", g.relu(g.input("x", DType.F32, batch, elements)))))
+        .buckets(1)
+        .build();
+  }
+
+  @Test
+  void itTellsItsBuckets() {
+    try (TensorBatcher batcher = batcher().buckets(4, 1).build()) {
+      assertThat(batcher).hasToString("tensor batcher of buckets [1, 4]");
+    }
   }
 }
