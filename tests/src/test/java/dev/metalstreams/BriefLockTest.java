@@ -109,6 +109,25 @@ class BriefLockTest {
     assertThat(lost(shipped())).isZero();
   }
 
+  /** Also after many looks it takes no processor from a holder that has lost its own. */
+  @Test
+  void whoWaitsLongSleepsBetweenLooks() throws Exception {
+    BriefLock lock = new BriefLock();
+    lock.lock();
+    Background<Boolean> waiter = Background.run(lock::lock);
+    boolean slept = false;
+    for (int naps = 0; naps < 200; ) {
+      boolean sleeps = waiter.thread().getState() == Thread.State.TIMED_WAITING;
+      if (sleeps && !slept) {
+        naps++;
+      }
+      slept = sleeps;
+    }
+    lock.unlock();
+    waiter.get();
+    assertThat(lock.free()).as("the waiter has it").isFalse();
+  }
+
   /** The twin runs until it is seen. */
   @Test
   void aLockThatLooksThenTakesIsCaught() throws InterruptedException {

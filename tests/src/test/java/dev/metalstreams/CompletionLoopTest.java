@@ -7,7 +7,10 @@ import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
 import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
+import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 
 /** The completion thread: its duty cycle by hand, its housekeeping and its end. */
@@ -15,6 +18,10 @@ class CompletionLoopTest extends CoreTest {
   private final Script script = Script.manual();
 
   private Device byHand() {
+    return byHand(builder -> builder);
+  }
+
+  private Device byHand(UnaryOperator<Device.Builder> with) {
     Parts parts =
         new Parts() {
           @Override
@@ -22,7 +29,7 @@ class CompletionLoopTest extends CoreTest {
             return false;
           }
         };
-    return open(script, builder -> builder.parts(parts));
+    return open(script, builder -> with.apply(builder).parts(parts));
   }
 
   private static DeviceStream submit(Device device, int index) {
@@ -46,6 +53,50 @@ class CompletionLoopTest extends CoreTest {
     assertThat(device.completions().drain(0)).isEqualTo(2);
     assertThat(stream.timeline().completed()).isEqualTo(2);
     assertThat(device.completions().drain(0)).isZero();
+  }
+
+  @Test
+  void memoryGoesBackWhenItsWorkIsToldToBeDone() {
+    Device device = byHand(builder -> builder.memoryMode(MemoryMode.NO_CACHE));
+    submit(device, 1);
+    assertThat(script.buffers()).as("closed, but in use").isEqualTo(1);
+    script.runAll();
+    assertThat(script.buffers()).isEqualTo(1);
+    device.completions().drain(0);
+    assertThat(script.buffers()).isZero();
+  }
+
+  @Test
+  void aFailureIsToldWithTheOneThatItCameFrom() {
+    Device device = byHand();
+    DeviceStream first = submit(device, 1);
+    DeviceStream second = device.streams().stream(2);
+    second.waitFor(first.record());
+    try (DeviceBuffer buffer = device.allocate(8, second)) {
+      second.fill(buffer, (byte) 1);
+    }
+    second.flush();
+    script.fail(first.id(), Status.EXECUTION, "page fault");
+    script.runAll();
+    device.completions().drain(0);
+    assertThat(first.failure()).hasValueSatisfying(failure -> assertThat(failure).hasNoCause());
+    assertThat(second.failure())
+        .hasValueSatisfying(failure -> assertThat(failure).hasCause(first.failure().get()));
+  }
+
+  @Test
+  void aDeviceThatReportsItsLossIsLost() {
+    Device device = byHand();
+    DeviceStream stream = submit(device, 1);
+    script.fail(stream.id(), Status.EXECUTION, "page fault");
+    script.runAll();
+    device.completions().drain(0);
+    assertThat(device.isLost()).as("by a failure of one stream").isFalse();
+    DeviceStream other = submit(device, 2);
+    script.fail(other.id(), Status.DEVICE_LOST, "unplugged");
+    script.runAll();
+    device.completions().drain(0);
+    assertThat(device.isLost()).isTrue();
   }
 
   @Test
@@ -123,6 +174,15 @@ class CompletionLoopTest extends CoreTest {
     closer.thread().interrupt();
     halt.end();
     closer.get();
+  }
+
+  @Test
+  void theStopWakesTheThread() {
+    Device device = open(script);
+    List<Thread> wakers = new CopyOnWriteArrayList<>();
+    script.intercept("wake", () -> wakers.add(Thread.currentThread()));
+    assertThat(device.completions().stop(TimeUnit.HOURS.toNanos(1))).isTrue();
+    assertThat(wakers).containsExactly(Thread.currentThread());
   }
 
   @Test

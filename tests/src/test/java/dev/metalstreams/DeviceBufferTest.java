@@ -273,6 +273,22 @@ class DeviceBufferTest extends CoreTest {
   }
 
   @Test
+  void whoHasLearnedThatItsWorkFailedMayLookAtIt() {
+    Script failing = Script.manual();
+    Device detecting = open(failing, builder -> builder.hazards(HazardMode.DETECT));
+    DeviceStream writer = detecting.streams().stream(1);
+    try (DeviceBuffer buffer = detecting.allocate(8, writer)) {
+      writer.fill(buffer, (byte) 1);
+      writer.flush();
+      failing.fail(writer.id(), Status.EXECUTION, "page fault");
+      assertThatExceptionOfType(StreamRaceException.class).isThrownBy(buffer::mapUnsafe);
+      failing.runAll();
+      assertThatExceptionOfType(StreamFailedException.class).isThrownBy(buffer::map);
+      buffer.mapUnsafe().close(); // that work is over
+    }
+  }
+
+  @Test
   void mapUnsafeWaitsForNothing() {
     DeviceBuffer buffer = device.allocate(8, stream);
     write(buffer, 3);
@@ -312,7 +328,49 @@ class DeviceBufferTest extends CoreTest {
     assertThat(script.buffers()).isZero();
   }
 
+  @Test
+  void closedBeforeItsDeviceItTellsOfTheDevice() {
+    DeviceBuffer buffer = device.allocate(8, stream);
+    buffer.close();
+    assertThatExceptionOfType(IllegalStateException.class)
+        .isThrownBy(buffer::map)
+        .withMessage("the buffer is closed");
+    device.close();
+    assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(buffer::map);
+  }
+
   // ---- figures and limits
+
+  @Test
+  void countsWithItsLengthTowardsItsCommandBuffer() {
+    Script counted = Script.manual();
+    Device small = open(counted, builder -> builder.set(Settings.Key.COMMIT_MEGABYTES, "1"));
+    DeviceStream busy = small.streams().stream(1);
+    normalise(busy, 1);
+    busy.flush(); // under way, so that what follows is not committed by itself
+    normalise(busy, (1 << 16) - 1);
+    assertThat(counted.committed(busy.id())).as("four times four bytes too few").isEqualTo(1);
+    normalise(busy, 1);
+    assertThat(counted.committed(busy.id())).as("a megabyte").isEqualTo(2);
+  }
+
+  /** An operation on four buffers of so many floats. */
+  private static void normalise(DeviceStream on, int columns) {
+    Device device = on.device();
+    try (Tensor x = device.empty(DType.F32, 1, columns);
+        Tensor gamma = device.empty(DType.F32, columns);
+        Tensor beta = device.empty(DType.F32, columns);
+        Tensor y = device.empty(DType.F32, 1, columns)) {
+      on.layerNorm(x, gamma, beta, 1e-5f, y);
+    }
+  }
+
+  @Test
+  void tellsItsLengthAndItsStream() {
+    try (DeviceBuffer buffer = device.allocate(100, stream)) {
+      assertThat(buffer).hasToString("buffer of 100 bytes on stream 1");
+    }
+  }
 
   @Test
   void isCounted() {

@@ -4,14 +4,20 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
+import dev.metalstreams.driver.DriverException;
 import dev.metalstreams.driver.Status;
+import dev.metalstreams.script.Halt;
 import dev.metalstreams.script.Script;
+import java.lang.ref.WeakReference;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.logging.Handler;
 import java.util.logging.Level;
 import java.util.logging.LogRecord;
@@ -48,6 +54,40 @@ class HostEventTest extends CoreTest {
 
   private List<Long> hostQueues(Script of) {
     return of.queues().stream().filter(id -> id > FIRST_HOST_QUEUE).toList();
+  }
+
+  /** The test drains and ticks. */
+  private Device withoutCompletionThread(Script of) {
+    Parts parts =
+        new Parts() {
+          @Override
+          boolean completionThread() {
+            return false;
+          }
+        };
+    return open(of, builder -> builder.parts(parts));
+  }
+
+  /** Says when its close has ended the promises that it found. */
+  private Device whoseCloseIsSeen(Script of, CountDownLatch closed) {
+    Parts parts =
+        new Parts() {
+          @Override
+          HostEvents hostEvents(Device device) {
+            return new HostEvents(device) {
+              @Override
+              void close(DeviceClosedException over) {
+                super.close(over);
+                closed.countDown();
+              }
+            };
+          }
+        };
+    return open(of, builder -> builder.parts(parts));
+  }
+
+  private static RuntimeException refusal() {
+    return new DriverException(Status.OUT_OF_MEMORY, "planned");
   }
 
   // ---- signals
@@ -109,6 +149,14 @@ class HostEventTest extends CoreTest {
     assertThat(future).succeedsWithin(PATIENCE);
     script.runAll();
     assertThat(List.of(peek(x), peek(y))).containsExactly((byte) 1, (byte) 2);
+  }
+
+  @Test
+  void wakeWhoWaitsForThemByThemselves() throws Exception {
+    HostEvent event = withoutCompletionThread(Script.manual()).hostEvent();
+    Background<Boolean> waiter = Background.run(event::await).untilParked();
+    event.signal();
+    waiter.get(PATIENCE);
   }
 
   @Test
@@ -271,6 +319,38 @@ class HostEventTest extends CoreTest {
     assertThat(hostQueues(script)).as("failed queues are given back").isEmpty();
   }
 
+  @Test
+  void areKnownAsCausesForAWhile() {
+    Script other = Script.manual();
+    Device alone = withoutCompletionThread(other);
+    for (int i = 1; i <= 65; i++) {
+      alone.hostEvent().fail(new Planned("no"));
+      assertThat(hostQueues(other)).containsExactly(FIRST_HOST_QUEUE + i);
+      alone.completions().drain(0);
+      assertThat(hostQueues(other)).isEmpty();
+      assertThat(alone.timeline(FIRST_HOST_QUEUE + 1) != null)
+          .as("the first, after %d", i)
+          .isEqualTo(i <= 64);
+    }
+    assertThat(alone.timeline(FIRST_HOST_QUEUE + 2)).isNotNull();
+  }
+
+  @Test
+  void whoseQueueTheDriverKeepsAreAnErrorInTheLog() {
+    Script other = Script.manual();
+    Device alone = withoutCompletionThread(other);
+    alone.hostEvent().fail(new Planned("no"));
+    other.refuse("destroyQueue", 1, Status.INTERNAL);
+    alone.completions().drain(0);
+    assertThat(takeComplaints())
+        .singleElement()
+        .asString()
+        .contains("the driver kept host queue 1");
+    forget(alone); // the queue goes with the driver
+    alone.close();
+    assertThat(other.closed()).isTrue();
+  }
+
   // ---- nobody signals
 
   @Test
@@ -296,6 +376,23 @@ class HostEventTest extends CoreTest {
     assertThatExceptionOfType(WaitTimeoutException.class)
         .isThrownBy(stream::synchronize)
         .satisfies(late -> assertThat(late.getMessage()).doesNotContain("host queue"));
+  }
+
+  @Test
+  void areNamedToThoseBehindThem() {
+    HostEvent first = device.hostEvent();
+    HostEvent second = device.hostEvent();
+    submitBehind(a, first, x, 1);
+    submitBehind(a, second, x, 2);
+    Timeline timeline = a.timeline();
+    assertThat(timeline.obstacle(0)).isEmpty();
+    assertThat(timeline.obstacle(1)).contains("event 1 of host queue 1");
+    assertThat(timeline.obstacle(2)).contains("event 1 of host queue 1");
+    first.signal();
+    assertThat(timeline.obstacle(1)).isEmpty();
+    assertThat(timeline.obstacle(2)).contains("event 1 of host queue 2");
+    second.signal();
+    assertThat(timeline.obstacle(2)).isEmpty();
   }
 
   @Test
@@ -337,11 +434,106 @@ class HostEventTest extends CoreTest {
   void areNoReasonToWaitForACloseWhoseSignalsAreRefused() throws Exception {
     HostEvent event = device.hostEvent();
     submitBehind(a, event, x, 1);
-    script.refuse("signal", 1, Status.OUT_OF_MEMORY);
+    CountDownLatch refused = new CountDownLatch(3);
+    script.intercept(
+        "signal",
+        () -> {
+          if (refused.getCount() > 0) {
+            refused.countDown();
+            throw refusal();
+          }
+        });
     Background<Boolean> closer = Background.run(device::close);
+    refused.await();
     script.letRun();
     closer.get(PATIENCE);
     assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(event::await);
+  }
+
+  @Test
+  void endWithTheDeviceAlsoIfNoSignalIsTaken() throws Exception {
+    HostEvent event = device.hostEvent();
+    Background<Boolean> waiter =
+        Background.run(
+                () ->
+                    assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(event::await))
+            .untilParked();
+    script.intercept(
+        "signal",
+        () -> {
+          throw refusal();
+        });
+    device.close();
+    waiter.get(PATIENCE);
+    assertThat(takeComplaints())
+        .singleElement()
+        .asString()
+        .contains("the driver does not signal event 1 of host queue 1");
+  }
+
+  @Test
+  void endWithTheDeviceThatClosesWhileTheDriverRefusesThem() throws Exception {
+    Script other = Script.manual();
+    CountDownLatch closed = new CountDownLatch(1);
+    Device closing = whoseCloseIsSeen(other, closed);
+    HostEvent event = closing.hostEvent();
+    DeviceStream stream = closing.streams().stream(1);
+    stream.waitFor(event);
+    stream.flush();
+    AtomicBoolean first = new AtomicBoolean(true);
+    CountDownLatch underWay = new CountDownLatch(1);
+    other.intercept(
+        "signal",
+        () -> {
+          if (first.getAndSet(false)) {
+            underWay.countDown();
+            try {
+              closed.await();
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+            throw refusal();
+          }
+        });
+    Background<Boolean> signaller =
+        Background.run(
+            () -> assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(event::signal));
+    underWay.await(); // so that the close leaves it to the signaller
+    Background<Boolean> closer = Background.run(closing::close);
+    signaller.get(PATIENCE);
+    other.letRun();
+    closer.get(PATIENCE);
+    assertThatExceptionOfType(DeviceClosedException.class).isThrownBy(event::await);
+  }
+
+  @Test
+  void areNotMadeWhileTheDeviceCloses() throws Exception {
+    Script other = Script.manual();
+    CountDownLatch closed = new CountDownLatch(1);
+    Device closing = whoseCloseIsSeen(other, closed);
+    DeviceStream stream = closing.streams().stream(1);
+    try (DeviceBuffer buffer = closing.allocate(8, stream)) {
+      stream.fill(buffer, (byte) 1);
+    }
+    stream.flush(); // the close waits for this
+    other.holdCompletions(); // else the completion thread might give the queue back, too
+    Halt halt = other.halt("createHostQueue");
+    AtomicInteger signals = new AtomicInteger();
+    other.intercept("signal", signals::incrementAndGet);
+    Background<Boolean> maker =
+        Background.run(
+            () ->
+                assertThatExceptionOfType(DeviceClosedException.class)
+                    .isThrownBy(closing::hostEvent));
+    halt.awaitReached();
+    Background<Boolean> closer = Background.run(closing::close);
+    closed.await();
+    halt.end();
+    maker.get(PATIENCE);
+    assertThat(signals).as("no promise is left").hasValue(1);
+    assertThat(hostQueues(other)).isEmpty();
+    other.letRun();
+    closer.get(PATIENCE);
   }
 
   @Test
@@ -433,7 +625,49 @@ class HostEventTest extends CoreTest {
     assertThatExceptionOfType(IllegalStateException.class).isThrownBy(refused::signal);
   }
 
+  /** An event that was signalled, and that the collector reports nevertheless. */
+  private static WeakReference<HostPromise> endedAndReported(Device of) {
+    HostEvent event = of.hostEvent();
+    event.signal();
+    event.promise().enqueue();
+    return new WeakReference<>(event.promise());
+  }
+
+  @Test
+  void areForgottenOnceTheyAreDroppedAndEnded() {
+    Device alone = withoutCompletionThread(Script.manual());
+    WeakReference<HostPromise> promise = endedAndReported(alone);
+    alone.tick();
+    while (promise.get() != null) {
+      System.gc();
+      Thread.onSpinWait();
+    }
+  }
+
   // ---- thousands
+
+  @Test
+  void leaveSixteenQueuesForTheNext() {
+    Script other = Script.manual();
+    Device alone = withoutCompletionThread(other);
+    List<HostEvent> open = new ArrayList<>();
+    for (int i = 0; i < 20; i++) {
+      open.add(alone.hostEvent());
+    }
+    open.forEach(HostEvent::signal);
+    alone.tick();
+    assertThat(hostQueues(other)).as("what was signalled is not told yet").hasSize(20);
+    alone.completions().drain(0);
+    alone.tick();
+    assertThat(hostQueues(other)).hasSize(16);
+    List<Long> known = new ArrayList<>();
+    for (long id = FIRST_HOST_QUEUE + 1; id <= FIRST_HOST_QUEUE + 20; id++) {
+      if (alone.timeline(id) != null) {
+        known.add(id);
+      }
+    }
+    assertThat(known).isEqualTo(hostQueues(other));
+  }
 
   @Test
   void takeOneQueueForAnyNumberOneAfterTheOther() {

@@ -3,9 +3,16 @@ package dev.metalstreams;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import dev.metalstreams.driver.Driver;
 import dev.metalstreams.script.Script;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.SplittableRandom;
+import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -58,6 +65,36 @@ class PoisonTest extends CoreTest {
         assertThat(read(buffer)).isEqualTo((byte) 1);
       }
     }
+  }
+
+  /** No byte buffer is as long as a block can be. */
+  @Test
+  void aBlockOfGigabytesIsFilledAndSearchedInParts() {
+    long part = 1L << 30;
+    Block block = new Block(1, 7, 2 * part + 512, 0, stream);
+    Map<Long, byte[]> shown = new TreeMap<>(); // the first bytes of each part alone
+    List<Integer> lengths = new ArrayList<>();
+    Driver driver =
+        (Driver)
+            Proxy.newProxyInstance(
+                Driver.class.getClassLoader(),
+                new Class<?>[] {Driver.class},
+                (proxy, method, arguments) -> {
+                  assertThat(method.getName()).isEqualTo("contents");
+                  assertThat(arguments[0]).isEqualTo(7L);
+                  lengths.add((Integer) arguments[2]);
+                  return ByteBuffer.wrap(
+                      shown.computeIfAbsent((Long) arguments[1], start -> new byte[64]));
+                });
+    Poison.fill(driver, block);
+    assertThat(shown).containsOnlyKeys(0L, part, 2 * part);
+    assertThat(lengths).containsExactly((int) part, (int) part, 512);
+    assertThat(shown.values()).allSatisfy(bytes -> assertThat(bytes).containsOnly(0xDB));
+    assertThat(Poison.firstDamage(driver, block)).isEqualTo(-1);
+    Objects.requireNonNull(shown.get(2 * part))[17] = 0;
+    assertThat(Poison.firstDamage(driver, block)).isEqualTo(2 * part + 16);
+    Objects.requireNonNull(shown.get(part))[63] = 0;
+    assertThat(Poison.firstDamage(driver, block)).isEqualTo(part + 56);
   }
 
   @Test

@@ -14,6 +14,8 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The timeline alone, on a driver that the test runs by hand. */
 @Timeout(30)
@@ -158,6 +160,24 @@ class TimelineTest {
     waiting.driver().commit(handle, 1, 0);
     on.submitted(1);
     Background<Boolean> waiter = Background.run(() -> await(on, 1, FOREVER)).untilParked();
+    waiting.run(1);
+    waiter.get(); // without any completion thread
+    assertThat(waiting.violations()).isEmpty();
+  }
+
+  /** In slices, so that it hears interrupts; but it does not park in between. */
+  @Test
+  void waitsInTheDriverForAsLongAsItTakes() throws Exception {
+    Script waiting = Script.manualBuilder().canAwait().build();
+    long handle = waiting.driver().createQueue(1, "", 64);
+    Timeline on = new Timeline(waiting.driver(), handle, "stream 0", 0, HOURS, new Polling(0));
+    CountDownLatch slices = new CountDownLatch(3);
+    waiting.intercept("awaitValue", slices::countDown);
+    waiting.driver().begin(handle, 1);
+    waiting.driver().commit(handle, 1, 0);
+    on.submitted(1);
+    Background<Boolean> waiter = Background.run(() -> await(on, 1, FOREVER));
+    slices.await();
     waiting.run(1);
     waiter.get(); // without any completion thread
     assertThat(waiting.violations()).isEmpty();
@@ -438,6 +458,16 @@ class TimelineTest {
   }
 
   @Test
+  void theQueueOutlivesWhoHoldsIt() {
+    assertThat(timeline.holdQueue()).isTrue();
+    timeline.destroyQueue();
+    assertThat(script.queues()).containsExactly(1L);
+    assertThat(timeline.holdQueue()).as("by anybody else").isFalse();
+    timeline.releaseQueue();
+    assertThat(script.queues()).isEmpty();
+  }
+
+  @Test
   void theQueueOutlivesWhoWaitsForItInTheDriver() throws Exception {
     Script waiting = Script.manualBuilder().canAwait().build();
     long handle = waiting.driver().createQueue(1, "", 64);
@@ -508,12 +538,11 @@ class TimelineTest {
     assertThat(timeline.settled(failures + 1)).isFalse();
   }
 
-  @Test
-  void whoAsksForTimesAfterTheEndIsTold() {
-    timeline.end(new DeviceClosedException("the end"));
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void whoAsksForTimesIsToldOfTheEnd(boolean before) {
     List<MetalStreamsException> told = new ArrayList<>();
-    timeline.time(
-        1,
+    Timeline.TimedEvent event =
         new Timeline.TimedEvent() {
           @Override
           public void times(Timeline.GpuTimes times) {
@@ -524,7 +553,15 @@ class TimelineTest {
           public void none(MetalStreamsException why) {
             told.add(why);
           }
-        });
+        };
+    if (before) {
+      timeline.time(1, event);
+      assertThat(told).isEmpty();
+    }
+    timeline.end(new DeviceClosedException("the end"));
+    if (!before) {
+      timeline.time(1, event);
+    }
     assertThat(told).hasOnlyElementsOfType(DeviceClosedException.class).hasSize(1);
     assertThat(timeline.timed()).isFalse();
   }

@@ -237,12 +237,21 @@ class TensorBatcherTest {
       CompletableFuture<float[]> good = batcher.submit(new float[] {1, 2});
       CompletableFuture<Tensor> bad = batcher.submit(rows);
       rows.close();
-      CompletableFuture<float[]> alsoGood = batcher.submit(new float[] {3, 4, 0, 1});
-      assertThat(get(good)).containsExactly(5, 0, 0, 11, 2);
-      assertThat(get(alsoGood)).containsExactly(11, 0, 0, 25, 4, 2, 0, 0, 4, 1);
-      assertThat(failureOf(bad))
-          .isInstanceOf(IllegalStateException.class)
-          .hasMessageContaining("closed");
+      CompletableFuture<float[]> alsoGood = batcher.submit(new float[] {3, 4});
+      CompletableFuture<Tensor> last = batcher.submit(rowOfAClosedTensor());
+      assertThat(get(good)).containsExactly(5, 0, 0, 11, 0);
+      assertThat(get(alsoGood)).containsExactly(11, 0, 0, 25, 0);
+      for (CompletableFuture<Tensor> each : List.of(bad, last)) {
+        assertThat(failureOf(each))
+            .isInstanceOf(IllegalStateException.class)
+            .hasMessageContaining("closed");
+      }
+    }
+  }
+
+  private Tensor rowOfAClosedTensor() {
+    try (Tensor row = device.tensor(new float[] {9, 9}, 1, 2)) {
+      return row;
     }
   }
 
