@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.metalstreams.script.Script;
+import java.lang.management.ManagementFactory;
+import java.lang.management.ThreadMXBean;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
@@ -115,13 +117,10 @@ class BriefLockTest {
     BriefLock lock = new BriefLock();
     lock.lock();
     Background<Boolean> waiter = Background.run(lock::lock);
-    boolean slept = false;
-    for (int naps = 0; naps < 200; ) {
-      boolean sleeps = waiter.thread().getState() == Thread.State.TIMED_WAITING;
-      if (sleeps && !slept) {
-        naps++;
-      }
-      slept = sleeps;
+    long id = waiter.thread().threadId();
+    ThreadMXBean threads = ManagementFactory.getThreadMXBean();
+    while (threads.getThreadInfo(id).getWaitedCount() < 200) {
+      Thread.onSpinWait();
     }
     lock.unlock();
     waiter.get();
