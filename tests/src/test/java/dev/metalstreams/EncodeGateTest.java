@@ -16,6 +16,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -510,6 +511,7 @@ class EncodeGateTest {
 
   /** Many threads that come and go, one of them in and out of being alone: never beside a sole. */
   @Test
+  @Tag("load")
   void underLoadASoleEncodeIsAlone() throws Exception {
     try (Rig rig = new Rig(new EncodeGate())) {
       AtomicBoolean over = new AtomicBoolean();

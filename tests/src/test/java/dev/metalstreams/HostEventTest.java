@@ -22,6 +22,7 @@ import java.util.logging.Handler;
 import java.util.logging.Level;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Events that the CPU completes. Nothing runs on the device unless the test says so. */
@@ -173,6 +174,7 @@ class HostEventTest extends CoreTest {
   }
 
   @Test
+  @Tag("load")
   void areOneSignalWhateverTheNumberOfThreads() throws Exception {
     for (int round = 0; round < 200; round++) {
       HostEvent event = device.hostEvent();
