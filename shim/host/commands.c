@@ -550,35 +550,36 @@ static void begin_execution(mst_commands *commands) {
   }
 }
 
-/* Passes a wait. False: it is unresolved, or its failure has ended the command buffer. */
+/* Passes a wait; false if it is unresolved. */
 static bool pass_wait(mst_commands *commands, const mst_wait *wait) {
   if (!atomic_load_explicit(&wait->resolved, memory_order_acquire)) {
     return false;
   }
-  if (wait->failure.value != 0) {
+  if (wait->failure.value != 0 && commands->status == MST_OK) {
     commands->status = MST_ERROR_DEPENDENCY;
     commands->cause = wait->failure;
-    return false;
   }
   commands->next_op++;
   return true;
 }
 
+/* A failed command buffer runs nothing more, but passes the waits that it has left: who waits for its end relies on what
+ * it waited for. */
 enum mst_run_outcome mst_commands_run(mst_commands *commands, uint64_t deadline) {
-  while (commands->status == MST_OK) {
+  for (;;) {
     const mst_op *op = commands->next_op < commands->op_count ? &commands->ops[commands->next_op] : NULL;
     if (op != NULL && op->kind == MST_OP_WAIT) {
-      if (!pass_wait(commands, op->as.wait) && commands->status == MST_OK) {
+      if (!pass_wait(commands, op->as.wait)) {
         return MST_RUN_WAIT;
       }
-      continue;
-    }
-    if (!commands->begun) {
+    } else if (commands->status == MST_OK && !commands->begun) {
       begin_execution(commands);
     } else if (op == NULL) {
       break;
     } else {
-      run_op(commands, op);
+      if (commands->status == MST_OK) {
+        run_op(commands, op);
+      }
       commands->next_op++;
       if (deadline != MST_NEVER && commands->next_op < commands->op_count && mst_now() >= deadline) {
         return MST_RUN_PAUSED;

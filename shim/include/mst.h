@@ -326,9 +326,9 @@ MST_API int32_t mst_commands_discard(mst_queue *queue, uint64_t value);
  * already (INVALID_STATE: it could otherwise wait forever); on a host queue it may be any. If that queue had failed at or
  * before this value, the command buffer ends with MST_ERROR_DEPENDENCY, and what it would have written after the wait is
  * undefined: a shim stops at the wait where it can (host: always; Metal: if the failure was known when the wait was
- * encoded). So a command buffer that fails may be completed before values that it was still to wait for. Both queues belong
- * to one device, and awaited_queue, unless it is a host queue, is not destroyed before `value` is completed. The queue
- * itself is allowed and is a no-op. */
+ * encoded). A command buffer that fails, for this or another reason, still is not completed before all that it waits for,
+ * and the first failure counts. Both queues belong to one device, and awaited_queue, unless it is a host queue, is not
+ * destroyed before `value` is completed. The queue itself is allowed and is a no-op. */
 MST_API int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_queue, uint64_t awaited_value);
 
 /* Sets `length` bytes from `offset` to `byte`. */

@@ -26,6 +26,7 @@ typedef struct mst_wait {
   mst_queue *awaited;       /* valid until it is resolved */
   id<MTLSharedEvent> event; /* retained: a host queue may be gone before the GPU has passed the wait */
   uint64_t value;
+  bool moot; /* a failure is known already: it keeps the command buffer, but is not its cause */
   bool resolved;
   mst_cause failure;
   struct mst_wait *previous; /* awaited->waits, until it is resolved */

@@ -378,7 +378,7 @@ int32_t mst_commands_discard(mst_queue *queue, uint64_t value) {
 void mst_wait_resolve(mst_wait *wait, mst_cause failure) {
   unlink_wait(wait);
   wait->resolved = true;
-  wait->failure = failure;
+  wait->failure = wait->moot ? (mst_cause){0, 0} : failure;
   mst_commands *commands = wait->commands;
   commands->unresolved--;
   if (commands->unresolved > 0) {
@@ -428,7 +428,7 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
                       (unsigned long long)awaited_value, (unsigned long long)awaited_queue->id,
                       (unsigned long long)committed);
     }
-    if (awaited_queue == queue || commands->dependency.value != 0) {
+    if (awaited_queue == queue) {
       return MST_OK;
     }
     mst_wait *wait = calloc(1, sizeof(mst_wait));
@@ -443,12 +443,13 @@ int32_t mst_encode_wait(mst_queue *queue, uint64_t value, mst_queue *awaited_que
     bool never = awaited_queue->ended && !completed;
     if (never) {
       /* Nothing to note. */
-    } else if (completed) {
+    } else if (completed && commands->dependency.value == 0) {
       commands->dependency = mst_queue_failure_for(awaited_queue, awaited_value);
       if (commands->unresolved == 0 && commands->cause.value == 0) {
         commands->cause = commands->dependency;
       }
-    } else {
+    } else if (!completed) {
+      wait->moot = commands->dependency.value != 0;
       wait->event = [awaited_queue->event retain];
       link_wait(wait);
     }

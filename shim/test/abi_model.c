@@ -335,9 +335,6 @@ static bool next_may_complete(const model_queue *queue, bool certain, const uint
   }
   const model_value *next = value_of(queue, value);
   bool over = true;
-  if (!certain && next->may_fail) {
-    return true; /* a failure ends it before what it is still to wait for */
-  }
   for (int i = 0; i < next->wait_count && over; i++) {
     over = wait_is_over(&next->waits[i], completed);
   }
@@ -475,8 +472,6 @@ static void doubt_what_runs(void) {
     model_queue *queue = model.queues[i];
     for (uint64_t value = queue != NULL ? queue->floor + 1 : 1; queue != NULL && value <= queue->committed; value++) {
       value_of(queue, value)->may_fail = true;
-      value_of(queue, value)->clock = (clocks){0}; /* nor does it make sure any more of what it waits for */
-      queue->clock = (clocks){0};
     }
     for (int j = 0; queue != NULL && j < BUFFERS; j++) {
       spoil_writes(&model.buffers[j], i, queue->floor);
@@ -859,13 +854,12 @@ static uint64_t at_least(uint64_t a, uint64_t b) {
   return a > b ? a : b;
 }
 
-/* Adds an operation's wait to the record, and to the clock what it makes sure of: nothing, if a failure may end the command
- * buffer before it. */
+/* Adds an operation's waits to the record, and to the clock what they make sure of. */
 static void commit_wait(model_value *record, clocks *clock, const model_wait *wait) {
   record->waits = realloc(record->waits, (size_t)(record->wait_count + 1) * sizeof(model_wait));
   CHECK(record->waits != NULL);
   record->waits[record->wait_count++] = *wait;
-  if (!record->may_fail && wait->awaited->handle != NULL && wait->value > 0) {
+  if (wait->awaited->handle != NULL && wait->value > 0) {
     const clocks *awaited = &value_of(wait->awaited, wait->value)->clock;
     for (int i = 0; i < QUEUES; i++) {
       clock->at[i] = at_least(clock->at[i], awaited->at[i]);
@@ -1316,21 +1310,6 @@ static void take_signal(model_queue *queue, const mst_completion *completion) {
   queue->reported = next;
 }
 
-/* What a command buffer waited for was reported before it; if it failed, that is sure only of what it had passed by then. */
-static void check_waits(const model_queue *queue, const model_value *record, const mst_completion *completion,
-                        const model_wait *failing) {
-  bool passes_all = completion->status == MST_OK;
-  bool met = completion->status == MST_ERROR_DEPENDENCY && failing != NULL;
-  int passed = passes_all ? record->wait_count : met ? (int)(failing - record->waits) + 1 : 0;
-  for (int i = 0; i < passed; i++) {
-    const model_wait *wait = &record->waits[i];
-    HOLD(wait->awaited->reported >= wait->value,
-         "value %llu of queue %llu is reported before value %llu of queue %llu, for which it waited",
-         (unsigned long long)completion->value, (unsigned long long)queue->id, (unsigned long long)wait->value,
-         (unsigned long long)wait->awaited->id);
-  }
-}
-
 static void take_completion(int device, const mst_completion *completion) {
   model_queue *queue = model.all_queues;
   while (queue != NULL && (queue->device != device || queue->id != completion->queue_id)) {
@@ -1352,9 +1331,15 @@ static void take_completion(int device, const mst_completion *completion) {
   check_form(completion);
 
   model_value *record = value_of(queue, completion->value);
+  for (int i = 0; i < record->wait_count; i++) {
+    const model_wait *wait = &record->waits[i];
+    HOLD(wait->awaited->reported >= wait->value,
+         "value %llu of queue %llu is reported before value %llu of queue %llu, for which it waited",
+         (unsigned long long)completion->value, (unsigned long long)queue->id, (unsigned long long)wait->value,
+         (unsigned long long)wait->awaited->id);
+  }
   uint64_t failure = 0;
   const model_wait *failing = wait_that_fails(record, &failure);
-  check_waits(queue, record, completion, failing);
   statuses allowed = failing != NULL ? only(MST_ERROR_DEPENDENCY) : only(MST_OK);
   if (record->may_fail && (model.own_failures < model.placed || (model.loss_possible && !model.metal))) {
     allowed |= only(MST_ERROR_EXECUTION) | (model.loss_possible ? only(MST_ERROR_DEVICE_LOST) : 0);

@@ -916,8 +916,8 @@ public final class DeviceStream {
   /**
    * Makes a failed stream take work again. Waiters for the work that failed still learn so; but who
    * goes on to encode work that needs its results is no longer stopped. So a stream that threads
-   * share is reset when all of them know. Events that the failed work was to wait for are to be
-   * waited for again. A healthy stream stays as it is.
+   * share is reset when all of them know. What the failed work was to wait for is over by then. A
+   * healthy stream stays as it is.
    *
    * @throws IllegalStateException if work is under way
    */

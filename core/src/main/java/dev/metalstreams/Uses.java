@@ -1,7 +1,6 @@
 package dev.metalstreams;
 
 import java.util.Arrays;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Which work may still touch a block of memory: per stream, the last timeline value that uses it.
@@ -50,15 +49,6 @@ class Uses {
   private long[] values = NO_VALUES;
   private boolean[] recorded = NO_MARKS;
   private boolean ownerRecorded;
-
-  /**
-   * The stream that had the block before it was moved, while its work may be under way. The owner's
-   * value is not enough: a command buffer that fails may be completed before what it was still to
-   * wait for.
-   */
-  private @Nullable DeviceStream former;
-
-  private long formerValue;
 
   Uses(DeviceStream owner) {
     this.owner = owner;
@@ -185,11 +175,7 @@ class Uses {
         return false;
       }
     }
-    return formerPassed();
-  }
-
-  private boolean formerPassed() {
-    return former == null || former.timeline().completed() >= formerValue;
+    return true;
   }
 
   /** Whether the owner's uses are done. Never blocks, makes no downcall. */
@@ -222,7 +208,6 @@ class Uses {
   private void clear() {
     count = 0;
     ownerRecorded = false;
-    former = null;
     shared = false;
   }
 
@@ -233,11 +218,6 @@ class Uses {
   void moveTo(DeviceStream stream, long value) {
     lock.lock();
     try {
-      if (!ownerPassed()) {
-        former = owner;
-        formerValue = ownerValue;
-        shared = true;
-      }
       setOwner(stream, value);
     } finally {
       lock.unlock();
@@ -259,7 +239,7 @@ class Uses {
   final int outstanding() {
     lock.lock();
     try {
-      int outstanding = (ownerPassed() ? 0 : 1) + (formerPassed() ? 0 : 1);
+      int outstanding = ownerPassed() ? 0 : 1;
       for (int i = 0; i < count; i++) {
         outstanding += others[i].timeline().completed() < values[i] ? 1 : 0;
       }
@@ -284,21 +264,14 @@ class Uses {
   private void awaitOwner() {
     DeviceStream stream;
     long value;
-    @Nullable DeviceStream before;
-    long beforeValue;
     lock.lock();
     try {
       stream = owner;
       value = ownerValue;
-      before = former;
-      beforeValue = formerValue;
     } finally {
       lock.unlock();
     }
     stream.awaitReached(value, -1);
-    if (before != null) {
-      before.awaitReached(beforeValue, -1);
-    }
   }
 
   /**

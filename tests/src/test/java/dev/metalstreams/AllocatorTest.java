@@ -490,13 +490,14 @@ class AllocatorTest extends CoreTest {
     taken.close();
   }
 
-  /** A command buffer that fails at its first wait ends before its second. */
+  /** The thief's command buffer fails at its first wait; the order is in its second. */
   @Test
-  void aThiefThatFailsBeforeItsWaitLeavesTheBlockToItsLastTenantsWork() {
+  void aThiefThatFailsBeforeItsWaitKeepsTheOrderForEveryone() {
     Device device = openWithLimits(4 * MIB, 64 * MIB, StealPolicy.WAIT);
     DeviceStream stream = device.streams().stream(1);
     DeviceStream thief = device.streams().stream(2);
     DeviceStream failing = device.streams().stream(3);
+    DeviceStream third = device.streams().stream(4);
     DeviceBuffer other = device.allocate(8, failing);
     failing.fill(other, (byte) 1);
     failing.flush();
@@ -505,17 +506,22 @@ class AllocatorTest extends CoreTest {
     thief.waitFor(failing.record());
     DeviceBuffer taken = device.allocate(3 * MIB, thief);
     assertThat(taken.handle()).isEqualTo(handle);
-    taken.close();
     thief.flush();
+    third.fill(taken, 0, 1, (byte) 2);
+    third.flush();
     script.run(failing.id());
-    script.run(thief.id());
+    script.step(thief.id()); // has failed
+    assertThat(script.runnable())
+        .as("neither the thief's end nor the third's fill comes before the last tenant's work")
+        .containsExactly(stream.id());
+    assertThat(thief.timeline().completed()).isLessThan(thief.queued());
+    taken.close();
+    assertThat(device.memory().stats().pendingByStream()).containsKey(thief.index());
+    script.runAll();
     device.completions().drain(0);
     assertThatExceptionOfType(StreamFailedException.class).isThrownBy(thief::synchronize);
     thief.reset();
-    assertThat(device.memory().stats().pendingByStream()).containsEntry(thief.index(), 3L * MIB);
-    DeviceBuffer next = device.allocate(3 * MIB, thief);
-    assertThat(next.handle()).as("not under the work of the first stream").isNotEqualTo(handle);
-    next.close();
+    third.reset();
     drain(device);
     assertThat(device.memory().stats().pendingByStream()).isEmpty();
     other.close();

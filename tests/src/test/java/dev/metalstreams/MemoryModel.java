@@ -76,11 +76,11 @@ final class MemoryModel implements ModelDriver.Watcher {
       this.pool = memory.bytes <= 1 << 20 ? Pool.SMALL : Pool.LARGE;
     }
 
-    /** Other streams than the owner still work on it, for whichever tenant. */
+    /** Other streams than the owner still work on it for the present or the last tenant. */
     boolean usedByOthers() {
       for (int i = 0; i < memory.uses.size(); i++) {
         ModelDriver.Use use = memory.uses.get(i);
-        if (use.queue().id != owner + 1) {
+        if (use.tenant() == tenant && use.queue().id != owner + 1) {
           return true;
         }
       }

@@ -6,6 +6,7 @@ import dev.metalstreams.conformance.Rig.Completion;
 import dev.metalstreams.driver.CompletionFailure;
 import dev.metalstreams.driver.Status;
 import java.util.List;
+import java.util.function.BiConsumer;
 import org.junit.jupiter.api.Test;
 
 /** Failures stick, travel along waits, and hang nobody. */
@@ -125,6 +126,99 @@ class FailureConformanceTest extends DriverConformance {
     CompletionFailure failure = rig.failure(b, 1);
     assertThat(failure.causeQueueId()).isEqualTo(a.id);
     assertThat(failure.causeValue()).isEqualTo(1);
+  }
+
+  @Test
+  void atAWaitDoNotEndBeforeTheWaitsBehind() {
+    Rig.Queue failed = rig.queue();
+    Rig.Queue late = rig.queue();
+    subject.failNext(driver, failed.handle);
+    failed.submitEmpty();
+    failed.finish();
+    endsAfter(
+        late,
+        (dependent, value) -> {
+          dependent.encodeWait(value, failed, 1);
+          dependent.encodeWait(value, late, 1);
+        },
+        () -> {});
+  }
+
+  @Test
+  void ofTheirOwnDoNotEndBeforeTheWaitsBehind() {
+    long buffer = rig.buffer(8, 0);
+    Rig.Queue late = rig.queue();
+    endsAfter(
+        late,
+        (failing, value) -> {
+          subject.failNext(driver, failing.handle);
+          driver.encodeFill(failing.handle, value, buffer, 0, 8, (byte) 1);
+          failing.encodeWait(value, late, 1);
+        },
+        subject::awaitStruck);
+    driver.destroyBuffer(buffer);
+  }
+
+  /** What fails although it waits for `late` is completed after it, and so is who waits for it. */
+  private void endsAfter(
+      Rig.Queue late, BiConsumer<Rig.Queue, Long> encode, Runnable awaitFailure) {
+    Rig.Queue failing = rig.queue();
+    Rig.Queue next = rig.queue();
+    Rig.Queue bystander = rig.queue();
+    subject.hold(driver, late.handle);
+    late.submitEmpty();
+    failing.submit(value -> encode.accept(failing, value));
+    awaitFailure.run();
+    next.submit(value -> next.encodeWait(value, failing, 1));
+    for (int i = 0; i < 10; i++) { // time enough for the two
+      bystander.submitEmpty();
+      bystander.finish();
+    }
+    assertThat(failing.completed()).isZero();
+    assertThat(next.completed()).isZero();
+    subject.release(driver, late.handle);
+    next.finish();
+    failing.finish();
+    assertThat(failing.failed()).isEqualTo(1);
+    assertThat(next.failed()).isEqualTo(1);
+    List<Long> order = rig.completions.stream().map(Completion::queueId).toList();
+    assertThat(order).containsSubsequence(late.id, failing.id, next.id);
+  }
+
+  @Test
+  void thatComeFirstInTheOrderOfTheWaitsCount() {
+    Rig.Queue failed = rig.queue();
+    Rig.Queue before = rig.queue();
+    Rig.Queue behind = rig.queue();
+    Rig.Queue first = rig.queue();
+    Rig.Queue second = rig.queue();
+    subject.failNext(driver, failed.handle);
+    failed.submitEmpty();
+    failed.finish();
+    subject.hold(driver, before.handle);
+    subject.hold(driver, behind.handle);
+    before.submitEmpty();
+    behind.submitEmpty();
+    first.submit(
+        value -> {
+          first.encodeWait(value, before, 1);
+          first.encodeWait(value, failed, 1);
+          first.encodeWait(value, behind, 1);
+        });
+    second.submit(
+        value -> {
+          second.encodeWait(value, failed, 1);
+          second.encodeWait(value, behind, 1);
+        });
+    for (Rig.Queue queue : List.of(behind, before)) {
+      subject.failNext(driver, queue.handle);
+      subject.release(driver, queue.handle);
+      queue.finish();
+    }
+    first.finish();
+    second.finish();
+    assertThat(rig.failure(first, 1).causeQueueId()).isEqualTo(before.id);
+    assertThat(rig.failure(second, 1).causeQueueId()).isEqualTo(failed.id);
   }
 
   @Test

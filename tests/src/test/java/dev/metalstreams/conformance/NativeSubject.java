@@ -67,6 +67,13 @@ final class NativeSubject implements Subject {
   }
 
   @Override
+  public void awaitStruck() {
+    while (mst_test_h.mst_test_ordered() > 0) {
+      Thread.onSpinWait();
+    }
+  }
+
+  @Override
   public void memoryLimit(Driver driver, long bytes) {
     check(mst_test_h.mst_test_memory_limit(device(driver), bytes));
   }

@@ -40,6 +40,11 @@ final class ScriptedSubject implements Subject {
   }
 
   @Override
+  public void awaitStruck() {
+    // It is ordered for the queue.
+  }
+
+  @Override
   public void memoryLimit(Driver driver, long bytes) {
     script(driver).memoryLimit(bytes);
   }

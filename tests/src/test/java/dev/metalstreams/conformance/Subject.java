@@ -20,6 +20,9 @@ interface Subject {
    */
   void failNext(Driver driver, long queue);
 
+  /** Returns when the failure of {@link #failNext} can strike none but that queue any more. */
+  void awaitStruck();
+
   /** Sets the memory limit. */
   void memoryLimit(Driver driver, long bytes);
 

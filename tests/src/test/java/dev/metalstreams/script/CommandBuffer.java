@@ -1,7 +1,9 @@
 package dev.metalstreams.script;
 
+import dev.metalstreams.driver.CompletionFailure;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** A command buffer from its begin to its completion. Guarded by the driver's lock. */
 final class CommandBuffer {
@@ -18,6 +20,10 @@ final class CommandBuffer {
   int next;
 
   boolean started;
+
+  /** Why it runs nothing more: it passes the waits that it has left, and completes. */
+  @Nullable CompletionFailure failure;
+
   long startNanos;
   long endNanos;
 
@@ -30,6 +36,13 @@ final class CommandBuffer {
     return next < operations.size()
         && operations.get(next) instanceof Operation.Wait wait
         && !wait.satisfied();
+  }
+
+  /** Goes on to the next wait that does not hold yet, or to the end. */
+  void skip() {
+    while (next < operations.size() && !blocked()) {
+      next++;
+    }
   }
 
   /** The greatest value of a queue that it waits for; 0 for none. */

@@ -982,27 +982,30 @@ final class ScriptedDriver implements Driver {
       queue.steps--;
     }
     commands.started = true;
-    CompletionFailure planned = queue.failuresToCome.poll();
-    if (planned != null) {
-      complete(queue, planned);
-      return true;
+    if (commands.failure == null) {
+      commands.failure = queue.failuresToCome.poll();
+    }
+    if (commands.failure == null
+        && commands.next < commands.operations.size()
+        && commands.operations.get(commands.next) instanceof Operation.Wait wait) {
+      commands.failure = failureOf(wait);
+    }
+    if (commands.failure != null) {
+      commands.skip();
+      if (commands.blocked()) {
+        return false;
+      }
     }
     if (commands.next == commands.operations.size()) {
-      if (commands.startNanos == 0) {
+      if (commands.startNanos == 0 && commands.failure == null) {
         commands.startNanos = clock.getAsLong();
         commands.endNanos = commands.startNanos;
       }
-      complete(queue, null);
+      complete(queue, commands.failure);
       return true;
     }
     Operation operation = commands.operations.get(commands.next);
-    if (operation instanceof Operation.Wait wait) {
-      CompletionFailure dependency = failureOf(wait);
-      if (dependency != null) {
-        complete(queue, dependency);
-        return true;
-      }
-    } else {
+    if (!(operation instanceof Operation.Wait)) {
       if (commands.startNanos == 0) {
         commands.startNanos = clock.getAsLong();
       }
