@@ -442,12 +442,12 @@ class Allocator {
     StreamCache cache = block.uses.owner().cache();
     log.tell(Kind.FREE_REQUESTED, block.id, block.size, cache.stream().index());
     if (keeps(block)) {
-      completed(cache.close(block, true), block, cache);
+      completed(cache.close(tenancy, true), block, cache);
       return;
     }
     enterExchange();
     try {
-      completed(cache.close(block, false), block, cache);
+      completed(cache.close(tenancy, false), block, cache);
     } finally {
       leaveExchange();
     }

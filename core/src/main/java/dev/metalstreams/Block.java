@@ -15,17 +15,28 @@ package dev.metalstreams;
  * and then goes to the driver. So does every block once the device is closed.
  *
  * <p>Invariant: a block is in the {@link BlockTable} of exactly one {@link StreamCache}, that of
- * its owner, or in the hands of the one thread that took it out; state and links change under that
+ * its owner, or in the hands of the one thread that took it out; its row there changes under that
  * cache's lock.
  */
 final class Block {
 
   enum State {
-    IN_USE,
-    PENDING,
-    CACHED,
-    /** In the hands of one thread. */
-    TAKEN
+    IN_USE(1),
+    PENDING(2),
+    CACHED(3),
+    /** In the hands of one thread; in no table. */
+    TAKEN(0);
+
+    /** How it stands in the table. */
+    final int number;
+
+    State(int number) {
+      this.number = number;
+    }
+
+    static State of(long number) {
+      return number == IN_USE.number ? IN_USE : number == PENDING.number ? PENDING : CACHED;
+    }
   }
 
   /** Never reused within a device. */
@@ -36,16 +47,8 @@ final class Block {
   final int sizeClass;
   final Uses uses;
 
-  // Below: under the lock of the owner's cache.
-  State state = State.TAKEN;
-  long requested;
-  long stamp; // coarse time of the last change of state, nanoseconds
-
-  // And under that of its table: its number there; the list it is in, 0 if in none; its neighbours.
+  /** In its table, under the lock of the cache; written when it enters or leaves. */
   int number = BlockTable.NONE;
-  int list;
-  int previous;
-  int next;
 
   Block(long id, long handle, long size, int sizeClass, DeviceStream owner) {
     this.id = id;

@@ -17,28 +17,32 @@ final class BriefLock {
   private static final int LOOKS = 64;
   private static final int YIELDS = 64;
   private static final long NAP_NANOS = 20_000;
-  private static final VarHandle HELD;
+  private static final VarHandle WORD = MethodHandles.arrayElementVarHandle(long[].class);
 
-  static {
-    try {
-      HELD = MethodHandles.lookup().findVarHandle(BriefLock.class, "held", boolean.class);
-    } catch (ReflectiveOperationException e) {
-      throw new ExceptionInInitializerError(e);
-    }
+  /** 0, or 1 while it is held. */
+  private final long[] words;
+
+  private final int at;
+
+  BriefLock() {
+    this(new long[1], 0);
   }
 
-  @SuppressWarnings("UnusedVariable") // used through HELD
-  private boolean held;
+  /** A lock that stands in the array of what it guards. */
+  BriefLock(long[] words, int at) {
+    this.words = words;
+    this.at = at;
+  }
 
   void lock() {
-    if (!HELD.compareAndSet(this, false, true)) {
+    if (!WORD.compareAndSet(words, at, 0L, 1L)) {
       lockSlowly();
     }
   }
 
   @SuppressWarnings("ThreadPriorityCheck") // the holder may be waiting for this processor
   private void lockSlowly() {
-    for (int tries = 0; !free() || !HELD.compareAndSet(this, false, true); tries++) {
+    for (int tries = 0; !free() || !WORD.compareAndSet(words, at, 0L, 1L); tries++) {
       if (tries < LOOKS) {
         Thread.onSpinWait();
       } else if (tries < LOOKS + YIELDS) {
@@ -50,10 +54,10 @@ final class BriefLock {
   }
 
   boolean free() {
-    return !(boolean) HELD.getOpaque(this);
+    return (long) WORD.getOpaque(words, at) == 0;
   }
 
   void unlock() {
-    HELD.setRelease(this, false);
+    WORD.setRelease(words, at, 0L);
   }
 }

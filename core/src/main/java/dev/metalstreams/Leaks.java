@@ -25,7 +25,7 @@ final class Leaks {
   }
 
   /** Where the n-th buffer of a stream is allocated, if that is to be known. */
-  @Nullable Throwable site(int n) {
+  @Nullable Throwable site(long n) {
     if (level == LeakLevel.DISABLED || (level != LeakLevel.PARANOID && (n & SAMPLE_MASK) != 0)) {
       return null;
     }

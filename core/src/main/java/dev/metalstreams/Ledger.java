@@ -45,6 +45,7 @@ class Ledger {
   static final int RESERVED_BYTES = 5;
   static final int RESERVED_COUNT = 6;
   private static final int FIGURES = 7;
+  private static final int COUNT = POOLS * FIGURES;
 
   /** Where a figure of a pool stands in an array of all. */
   private static int at(int figure, int pool) {
@@ -53,28 +54,48 @@ class Ledger {
 
   /** One stream's part. Its methods are called under its lock, which its stream's cache shares. */
   static final class Page {
-    final BriefLock lock = new BriefLock();
-    final long[] room = new long[POOLS * FIGURES];
+    private static final int LOCK = Padding.LONGS;
+    private static final int ROOM = LOCK + 1;
+    private static final int IN = ROOM + COUNT;
 
     /**
-     * What was ever added. Only what cannot be told from the rest: nothing for {@link #ALL}, which
-     * is the sum of the pools, nor for what is active, which began as allocated; and what was taken
-     * away is what was added and is no longer there.
+     * The lock, the rooms, and what was ever added. Added is only what cannot be told from the
+     * rest: nothing for {@link #ALL}, which is the sum of the pools, nor for what is active, which
+     * began as allocated; and what was taken away is what was added and is no longer there.
      */
-    private final long[] in = new long[POOLS * FIGURES];
+    private final long[] words = new long[IN + COUNT + Padding.LONGS];
+
+    final BriefLock lock = new BriefLock(words, LOCK);
+
+    long room(int at) {
+      return words[ROOM + at];
+    }
+
+    long addRoom(int at, long by) {
+      return words[ROOM + at] += by;
+    }
+
+    private long in(int at) {
+      return words[IN + at];
+    }
+
+    /** How many blocks it has counted as handed out. */
+    long handedOut() {
+      return in(at(ALLOCATED_COUNT, SMALL)) + in(at(ALLOCATED_COUNT, LARGE));
+    }
 
     /** A figure grows in its pool and in all; negative if the page must be covered. */
     private long grow(int figure, int pool, long by) {
-      return (room[at(figure, ALL)] -= by) | (room[at(figure, pool)] -= by);
+      return addRoom(at(figure, ALL), -by) | addRoom(at(figure, pool), -by);
     }
 
     private void shrink(int figure, int pool, long by) {
-      room[at(figure, ALL)] += by;
-      room[at(figure, pool)] += by;
+      addRoom(at(figure, ALL), by);
+      addRoom(at(figure, pool), by);
     }
 
     private void add(int figure, int pool, long by) {
-      in[at(figure, pool)] += by;
+      words[IN + at(figure, pool)] += by;
     }
 
     /** A block was handed out; true if the page must be covered. */
@@ -105,9 +126,9 @@ class Ledger {
   }
 
   final List<Page> pages = new ArrayList<>();
-  private final long[] budget = new long[POOLS * FIGURES];
-  private final long[] zeroIn = new long[POOLS * FIGURES];
-  private final long[] zeroOut = new long[POOLS * FIGURES];
+  private final long[] budget = new long[COUNT];
+  private final long[] zeroIn = new long[COUNT];
+  private final long[] zeroOut = new long[COUNT];
 
   /** What the driver has given; a page of its own, since it changes only on the slow path. */
   private final Page reserved;
@@ -159,7 +180,7 @@ class Ledger {
 
   /** Bytes held from the driver. */
   synchronized long reservedBytes() {
-    return budget[RESERVED_BYTES] - reserved.room[RESERVED_BYTES];
+    return budget[RESERVED_BYTES] - reserved.room(RESERVED_BYTES);
   }
 
   /** Brings every room of a page back to 0 or above. Called without a page's lock. */
@@ -168,7 +189,7 @@ class Ledger {
       long missing;
       page.lock.lock();
       try {
-        missing = -page.room[figure];
+        missing = -page.room(figure);
       } finally {
         page.lock.unlock();
       }
@@ -178,7 +199,7 @@ class Ledger {
       budget[figure] += missing - gather(figure, missing, page);
       page.lock.lock();
       try {
-        page.room[figure] += missing;
+        page.addRoom(figure, missing);
       } finally {
         page.lock.unlock();
       }
@@ -192,8 +213,8 @@ class Ledger {
       if (other != page && found < missing) {
         other.lock.lock();
         try {
-          long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
-          other.room[figure] -= spare;
+          long spare = Math.min(Math.max(other.room(figure), 0), missing - found);
+          other.addRoom(figure, -spare);
           found += spare;
         } finally {
           other.lock.unlock();
@@ -211,8 +232,8 @@ class Ledger {
       page.lock.lock();
       try {
         for (int i = 0; i < budget.length; i++) {
-          current[i] -= page.room[i];
-          in[i] += page.in[i];
+          current[i] -= page.room(i);
+          in[i] += page.in(i);
         }
       } finally {
         page.lock.unlock();
@@ -241,8 +262,8 @@ class Ledger {
       page.lock.lock();
       try {
         for (int figure = 0; figure < budget.length; figure++) {
-          budget[figure] -= page.room[figure];
-          page.room[figure] = 0;
+          budget[figure] -= page.room(figure);
+          page.addRoom(figure, -page.room(figure));
         }
       } finally {
         page.lock.unlock();

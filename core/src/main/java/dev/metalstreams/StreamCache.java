@@ -32,8 +32,8 @@ class StreamCache {
   private final List<BlockList> lists = new ArrayList<>();
 
   private final BlockTable table = new BlockTable();
+  private final Tenancies tenancies = new Tenancies();
   private final BlockList pending = new BlockList(table);
-  private int handedOut;
 
   /** The device is closed: nothing is kept any more. */
   private boolean ended;
@@ -94,14 +94,13 @@ class StreamCache {
 
   private DeviceBuffer handle(Block block, long bytes) {
     block.uses.begin();
-    return new DeviceBuffer(stream, block, bytes, leaks, leaks.site(handedOut++));
+    return new DeviceBuffer(stream, block, bytes, leaks, leaks.site(page.handedOut()));
   }
 
   private boolean lend(Block block, DeviceBuffer buffer) {
-    block.state = Block.State.IN_USE;
-    block.requested = buffer.byteSize();
-    block.stamp = allocator.clock();
-    table.tenant(block, buffer.tenancy());
+    table.state(block, Block.State.IN_USE, allocator.clock());
+    table.requested(block, buffer.byteSize());
+    tenancies.add(buffer.tenancy());
     return page.allocated(block.pool(), block.size, buffer.byteSize());
   }
 
@@ -109,17 +108,17 @@ class StreamCache {
    * The user's side of a block has ended. Returns its new state: pending, cached, or taken if the
    * caller has to see to it.
    */
-  final Block.State close(Block block, boolean keep) {
+  final Block.State close(Tenancy tenancy, boolean keep) {
+    Block block = tenancy.block;
     lock.lock();
     try {
-      table.tenant(block, null);
-      block.stamp = allocator.clock();
-      page.closed(block.pool(), block.size, block.requested);
-      block.requested = 0;
+      tenancies.remove(tenancy);
+      page.closed(block.pool(), block.size, table.requested(block));
+      table.requested(block, 0);
       if (settles(block, keep)) {
         return settle(block, keep);
       }
-      block.state = Block.State.PENDING;
+      table.state(block, Block.State.PENDING, allocator.clock());
       hold(pending, block);
       countPending(block.size);
       return Block.State.PENDING;
@@ -143,16 +142,15 @@ class StreamCache {
     page.idle(block.pool(), block.size);
     if (keep && !ended) {
       cache(block);
-    } else {
-      takeAway(block);
+      return Block.State.CACHED;
     }
-    return block.state;
+    takeAway(block);
+    return Block.State.TAKEN;
   }
 
   /** A block that is in no list goes into the caller's hands. */
   private void takeAway(Block block) {
     table.leave(block);
-    block.state = Block.State.TAKEN;
   }
 
   private void cache(Block block) {
@@ -163,7 +161,7 @@ class StreamCache {
       lists.add(list);
       free[block.sizeClass] = list;
     }
-    block.state = Block.State.CACHED;
+    table.state(block, Block.State.CACHED, allocator.clock());
     list.add(block);
   }
 
@@ -213,7 +211,6 @@ class StreamCache {
         if (settles(block, keep)) {
           pending.remove(block);
           countPending(-block.size);
-          block.stamp = allocator.clock();
           done.add(block);
           if (settle(block, keep) == Block.State.TAKEN) {
             out.add(block);
@@ -281,7 +278,7 @@ class StreamCache {
       for (BlockList list : lists) {
         for (Block block = list.oldest(); block != null; block = list.after(block)) {
           if (allocator.unused(block.uses)) {
-            into.add(new Idle(block, block.stamp));
+            into.add(new Idle(block, table.stamp(block)));
           }
         }
       }
@@ -352,7 +349,7 @@ class StreamCache {
     List<Tenancy> open = new ArrayList<>();
     lock.lock();
     try {
-      table.forEachTenant(open::add);
+      tenancies.forEach(open::add);
     } finally {
       lock.unlock();
     }
@@ -372,12 +369,12 @@ class StreamCache {
   private BlockInfo describe(Block block) {
     return new BlockInfo(
         block.id,
-        BlockInfo.State.valueOf(block.state.name()),
+        BlockInfo.State.valueOf(table.state(block).name()),
         block.size,
-        block.requested,
+        table.requested(block),
         stream.index(),
         block.uses.outstanding(),
-        Math.max(0, allocator.clock() - block.stamp));
+        Math.max(0, allocator.clock() - table.stamp(block)));
   }
 
   final DeviceStream stream() {

@@ -14,6 +14,10 @@ final class Tenancy extends PhantomReference<DeviceBuffer> {
   final Block block;
   final Lifetime lifetime = new Lifetime();
 
+  // Where it stands in the Tenancies of its stream, whose they are; null once it is closed.
+  Tenancies.@Nullable Chunk chunk;
+  int place;
+
   /** Where it was allocated; null unless this tenancy is sampled. */
   final @Nullable Throwable site;
 

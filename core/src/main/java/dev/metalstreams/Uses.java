@@ -60,8 +60,13 @@ class Uses {
 
   /** A new tenant gets the block. Before its buffer is made, whose final fields publish this. */
   final void begin() {
-    inherited = ownerValue;
-    usedByOwner = false;
+    long value = ownerValue;
+    if (inherited != value) { // see Padding
+      inherited = value;
+    }
+    if (usedByOwner) {
+      usedByOwner = false;
+    }
   }
 
   /** Up to which value of the owner the work of tenants before this one goes. */

@@ -226,15 +226,14 @@ class BlockInterleavingTest {
   }
 
   /** A block in use on a stream. */
-  private Block inUse(StreamCache cache) {
+  private Tenancy inUse(StreamCache cache) {
     Block block = new Block(1, 1, SizeClasses.size(CLASS), CLASS, stream);
-    cache.adopt(block, BYTES);
-    return block;
+    return cache.adopt(block, BYTES).tenancy();
   }
 
-  private static void close(Allocator allocator, StreamCache cache, Block block) {
-    allocator.fence(block.uses);
-    cache.close(block, true);
+  private static void close(Allocator allocator, StreamCache cache, Tenancy tenancy) {
+    allocator.fence(tenancy.block.uses);
+    cache.close(tenancy, true);
   }
 
   /**
@@ -246,7 +245,8 @@ class BlockInterleavingTest {
     Timeline timeline = other.timeline();
     long value = timeline.completed() + 1;
     timeline.submitted(value);
-    Block block = inUse(cache);
+    Tenancy tenancy = inUse(cache);
+    Block block = tenancy.block;
     block.uses.add(other, value);
     Hands hands = new Hands();
     shared = List.of(allocator, cache, block, timeline, hands);
@@ -258,7 +258,7 @@ class BlockInterleavingTest {
               hands.take(cache.take(CLASS, BYTES, false), timeline.completed() >= value);
             });
     completion.start();
-    close(allocator, cache, block);
+    close(allocator, cache, tenancy);
     hands.take(cache.take(CLASS, BYTES, false), timeline.completed() >= value);
     completion.join();
     cache.reclaim();
@@ -269,8 +269,9 @@ class BlockInterleavingTest {
   private void takeAndSteal(Allocator allocator) throws InterruptedException {
     StreamCache cache = allocator.cache(stream);
     StreamCache thief = allocator.cache(other);
-    Block block = inUse(cache);
-    close(allocator, cache, block);
+    Tenancy tenancy = inUse(cache);
+    Block block = tenancy.block;
+    close(allocator, cache, tenancy);
     Hands hands = new Hands();
     shared = List.of(allocator, cache, thief, block, hands);
     Thread stealing =
@@ -287,7 +288,7 @@ class BlockInterleavingTest {
     hands.take(mine, true);
     if (mine != null) {
       hands.give();
-      close(allocator, cache, block);
+      close(allocator, cache, mine.tenancy());
     }
     stealing.join();
     hands.check(allocator, cache, thief);

@@ -167,12 +167,12 @@ class BriefLockTest {
   }
 
   /** A cache with a block in use and a free one. */
-  record Held(Allocator allocator, StreamCache cache, Block inUse, Block free) {}
+  record Held(Allocator allocator, StreamCache cache, Tenancy tenancy, Block free) {}
 
   private static Stream<Named<Consumer<Held>>> calls() {
     return Stream.of(
         call("take", held -> held.cache.take(held.free.sizeClass, 1, true)),
-        call("close", held -> held.cache.close(held.inUse, true)),
+        call("close", held -> held.cache.close(held.tenancy, true)),
         call("outstanding", held -> held.cache.outstanding()),
         call("idle", held -> held.cache.idle(new ArrayList<>())),
         call("takeOut", held -> held.cache.takeOut(held.free)),
@@ -184,8 +184,16 @@ class BriefLockTest {
                     each -> {
                       throw new IllegalStateException("planted");
                     })),
-        call("adopt a block that is in use", held -> held.cache.adopt(held.inUse, 1)),
-        call("put back a block that is in use", held -> held.cache.putBack(held.inUse)));
+        call("adopt a block that is in use", held -> held.cache.adopt(held.tenancy.block, 1)),
+        call("put back a block that is in use", held -> held.cache.putBack(held.tenancy.block)));
+  }
+
+  private static Held held(Allocator allocator, StreamCache cache) {
+    DeviceStream stream = cache.stream();
+    Tenancy tenancy = cache.adopt(block(1, stream), 1).tenancy();
+    Block free = block(2, stream);
+    cache.close(cache.adopt(free, 1).tenancy(), true);
+    return new Held(allocator, cache, tenancy, free);
   }
 
   private static Named<Consumer<Held>> call(String name, Consumer<Held> call) {
@@ -200,10 +208,7 @@ class BriefLockTest {
       Throwing allocator = new Throwing(device);
       StreamCache cache = allocator.cache(stream);
       BriefLock lock = allocator.ledger().pages.getLast().lock;
-      Held held = new Held(allocator, cache, block(1, stream), block(2, stream));
-      cache.adopt(held.inUse, 1);
-      cache.adopt(held.free, 1);
-      cache.close(held.free, true);
+      Held held = held(allocator, cache);
       allocator.throwing = true;
       assertThatThrownBy(() -> call.accept(held)).isInstanceOf(IllegalStateException.class);
       assertThat(lock.free()).isTrue();
@@ -216,7 +221,7 @@ class BriefLockTest {
     return Stream.of(
         call("take", held -> held.cache.take(held.free.sizeClass, 1, false)),
         call("adopt", held -> held.cache.adopt(block(3, held.cache.stream()), 1)),
-        call("close", held -> held.cache.close(held.inUse, true)),
+        call("close", held -> held.cache.close(held.tenancy, true)),
         call("outstanding", held -> held.cache.outstanding()),
         call("steal", held -> held.cache.steal(held.free.sizeClass, each -> true)),
         call("idle", held -> held.cache.idle(new ArrayList<>())),
@@ -241,10 +246,7 @@ class BriefLockTest {
       Allocator allocator = new Allocator(device);
       StreamCache cache = allocator.cache(stream);
       BriefLock lock = allocator.ledger().pages.getLast().lock;
-      Held held = new Held(allocator, cache, block(1, stream), block(2, stream));
-      cache.adopt(held.inUse, 1);
-      cache.adopt(held.free, 1);
-      cache.close(held.free, true);
+      Held held = held(allocator, cache);
       lock.lock();
       Background<Boolean> caller = Background.run(() -> call.accept(held)).untilParked();
       boolean passed = caller.over();

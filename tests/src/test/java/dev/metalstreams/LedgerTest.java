@@ -61,12 +61,12 @@ class LedgerTest {
     close(one, Ledger.SMALL, 40, 40);
     close(two, Ledger.SMALL, 40, 40);
     allocate(three, Ledger.SMALL, 50, 50); // 40 of the first, 10 of the second
-    assertThat(one.room[0]).isZero();
-    assertThat(two.room[0]).isEqualTo(30);
-    assertThat(three.room[0]).isZero();
+    assertThat(one.room(0)).isZero();
+    assertThat(two.room(0)).isEqualTo(30);
+    assertThat(three.room(0)).isZero();
     assertThat(bytes().peak()).isEqualTo(80);
     allocate(one, Ledger.SMALL, 30, 30);
-    assertThat(two.room[0]).isZero();
+    assertThat(two.room(0)).isZero();
     assertThat(bytes().peak()).isEqualTo(80);
     allocate(one, Ledger.SMALL, 1, 1);
     assertThat(bytes()).isEqualTo(new Counter(81, 81, 161, 80));

@@ -156,8 +156,8 @@ class MemoryModelTest {
         void detach(BlockList list, Block block) {
           super.detach(list, block);
           Block again = new Block(block.id, block.handle, block.size, block.sizeClass, stream);
-          again.state = Block.State.CACHED;
           list.table().enter(again);
+          list.table().state(again, Block.State.CACHED, 0);
           list.add(again);
         }
       };

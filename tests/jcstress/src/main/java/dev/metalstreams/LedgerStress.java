@@ -20,8 +20,8 @@ public class LedgerStress {
       long found = 0;
       for (Page other : pages) {
         if (other != page && found < missing) {
-          long spare = Math.min(Math.max(other.room[figure], 0), missing - found);
-          other.room[figure] -= spare;
+          long spare = Math.min(Math.max(other.room(figure), 0), missing - found);
+          other.addRoom(figure, -spare);
           found += spare;
         }
       }
