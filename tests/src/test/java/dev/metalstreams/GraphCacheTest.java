@@ -193,6 +193,34 @@ class GraphCacheTest {
   }
 
   @Test
+  void aCloseLeavesACompilationToThoseWhoAskedForIt() throws Exception {
+    CountDownLatch compiling = new CountDownLatch(1);
+    CountDownLatch go = new CountDownLatch(1);
+    GraphCache cache =
+        new GraphCache(
+            key -> {
+              compiling.countDown();
+              awaitUninterrupted(go);
+              return compile(key);
+            },
+            this::destroy,
+            8);
+    Background<GraphCache.Program> first = Background.call(() -> cache.acquire(graph(1)));
+    compiling.await();
+    Background<GraphCache.Program> second =
+        Background.call(() -> cache.acquire(graph(1))).untilParked();
+    Background.run(cache::close).get();
+    assertThat(second.over()).isFalse();
+    go.countDown();
+    assertThat(second.get().handle()).isEqualTo(first.get().handle());
+    cache.release(first.get());
+    assertThat(live).as("still in use").hasSize(1);
+    cache.release(second.get());
+    assertThat(live).isEmpty();
+    assertThat(compilations).containsEntry(graph(1), 1L);
+  }
+
+  @Test
   void figuresAndCloseHoldNobodyUp() throws Exception {
     GraphCache cache = cache(1);
     cache.release(cache.acquire(graph(1)));
