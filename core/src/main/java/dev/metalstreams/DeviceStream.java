@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  * <p><b>Commits.</b> Operations are gathered in an open command buffer. It is committed by {@link
  * #flush}, by every wait for its work, when it is large enough, and from its second operation on
  * whenever the device has nothing else of this stream to do; so a lone operation that is waited for
- * at once costs one submission, and a long row keeps the device busy.
+ * at once costs one submission, and a long row keeps the device busy. On the host backend, where a
+ * thread that waits runs the work itself, the last does not apply.
  *
  * <p>A stream lives as long as its device.
  */
@@ -61,6 +62,10 @@ public final class DeviceStream {
   private final int maxInFlight;
   private final int commitOperations;
   private final long commitBytes;
+
+  /** From how many operations on an idle device is given what there is. */
+  private final int earlyOperations;
+
   private final long commitIdleNanos;
   private final int commitFlags;
   private final EncodeGate gate;
@@ -97,6 +102,8 @@ public final class DeviceStream {
     this.maxInFlight = Math.min(settings.maxInFlight, device.info().maxInFlight());
     this.commitOperations = settings.commitOperations;
     this.commitBytes = settings.commitBytes;
+    // Where a thread that waits runs the work itself, waking another would cost it more than that.
+    this.earlyOperations = driver.awaitHelps() ? Integer.MAX_VALUE : 2;
     this.commitIdleNanos = settings.commitIdle.toNanos();
     this.commitFlags =
         settings.commitAndContinue.includes(index) ? Driver.COMMIT_CONTINUE : Driver.COMMIT_DEFAULT;
@@ -677,7 +684,8 @@ public final class DeviceStream {
     openBytes += bytes;
     queued = timeline.submitted() + 1;
     boolean full = openOperations >= commitOperations || openBytes >= commitBytes;
-    boolean idle = openOperations >= 2 && timeline.completed() == timeline.submitted();
+    boolean idle =
+        openOperations >= earlyOperations && timeline.completed() == timeline.submitted();
     if (full || idle) {
       try {
         commit(Driver.COMMIT_DEFAULT);

@@ -94,6 +94,20 @@ class DeviceStreamTest extends CoreTest {
   }
 
   @Test
+  void whereWaitingThreadsRunTheWorkNothingIsCommittedEarly() {
+    Script script = Script.waitedFor();
+    Device device = open(script);
+    DeviceStream stream = device.streams().current();
+    DeviceBuffer buffer = device.allocate(8);
+    for (int i = 0; i < 8; i++) {
+      stream.fill(buffer, (byte) i);
+    }
+    assertThat(script.committed(stream.id())).isZero();
+    stream.synchronize();
+    assertThat(script.committed(stream.id())).isEqualTo(1);
+  }
+
+  @Test
   void aLargeCommandBufferIsCommitted() {
     Script script = Script.manual();
     Device device = open(script);
