@@ -441,6 +441,32 @@ class AllocatorTest extends CoreTest {
     }
   }
 
+  /** The table of a stream's blocks grows; lists stay as they are. */
+  @Test
+  void aStreamMayHaveManyBlocks() {
+    Device device = openWithLimits(1024 * MIB, 1024 * MIB, StealPolicy.NEVER);
+    DeviceStream stream = device.streams().stream(1);
+    List<DeviceBuffer> used = new ArrayList<>();
+    List<Long> handles = new ArrayList<>();
+    for (int i = 0; i < 300; i++) {
+      used.add(device.allocate(8, stream));
+      handles.add(used.get(i).handle());
+    }
+    assertThat(handles).doesNotHaveDuplicates();
+    for (int i = 0; i < 300; i += 2) {
+      used.get(i).close();
+    }
+    assertThat(device.memory().stats().allocated()).isEqualTo(150 * 256);
+    for (int i = 298; i >= 0; i -= 2) { // the newest free block first
+      used.set(i, device.allocate(8, stream));
+      assertThat(used.get(i).handle()).isEqualTo(handles.get(i));
+    }
+    assertThat(device.memory().snapshot()).hasSize(300);
+    used.forEach(DeviceBuffer::close);
+    device.memory().emptyCache();
+    assertThat(device.memory().snapshot()).isEmpty();
+  }
+
   // ---- taking from other streams
 
   @Test

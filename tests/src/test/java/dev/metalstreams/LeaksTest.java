@@ -104,6 +104,21 @@ class LeaksTest extends CoreTest {
     assertThat(reports).hasSize(level == LeakLevel.DISABLED ? 0 : 1);
   }
 
+  /** Of a stream, and of all sizes together. */
+  @Test
+  void oneIn128IsASample() {
+    DeviceStream stream = open(LeakLevel.SIMPLE).streams().stream(1);
+    List<Integer> samples = new ArrayList<>();
+    for (int i = 0; i <= 256; i++) {
+      try (DeviceBuffer buffer = stream.device().allocate(i % 3 == 0 ? 2 << 20 : 8, stream)) {
+        if (buffer.tenancy().site != null) {
+          samples.add(i);
+        }
+      }
+    }
+    assertThat(samples).containsExactly(0, 128, 256);
+  }
+
   @Test
   void theReportHasThePlaceOfTheAllocation() throws Exception {
     Device device = open(LeakLevel.PARANOID);

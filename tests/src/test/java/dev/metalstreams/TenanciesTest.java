@@ -82,6 +82,7 @@ class TenanciesTest extends CoreTest {
       added.add(add());
     }
     Tenancies.Chunk chunk = Objects.requireNonNull(added.get(MANY / 2).chunk);
+    assertThat(chunk.alone()).isFalse();
     added.forEach(tenancies::remove);
     assertThat(chunk.alone()).isTrue();
     assertThat(open()).containsExactly(before);
