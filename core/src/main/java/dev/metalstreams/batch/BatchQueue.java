@@ -24,6 +24,7 @@ import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
+import java.util.function.LongUnaryOperator;
 import java.util.function.ToLongFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -77,6 +78,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
   private final int depth;
   private final ToLongFunction<? super I> weigher;
   private final long maxWeight;
+  private final LongUnaryOperator fit;
   private final int priorities;
   private final boolean retryAlone;
   private final Duration closeTimeout;
@@ -122,6 +124,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
     this.depth = builder.depth;
     this.weigher = builder.weigher;
     this.maxWeight = builder.maxWeight;
+    this.fit = builder.fit;
     this.priorities = builder.priorities;
     this.retryAlone = builder.retryAlone;
     this.closeTimeout = builder.closeTimeout;
@@ -349,7 +352,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
         }
         Line.Due due = line.size() == 0 ? null : due(now);
         if (due != null && due.in() == 0) {
-          Taken<I, O> taken = new Taken<>(line.take(batchLimit(), maxWeight), due.reason());
+          Taken<I, O> taken = new Taken<>(line.take(batchLimit(), weightFor(due)), due.reason());
           serving.add(taken);
           signalSpace(taken.requests.size());
           if (line.size() > 0) {
@@ -402,6 +405,14 @@ public class BatchQueue<I, O> implements AutoCloseable {
       nextLook =
           Long.MAX_VALUE; // what others have planned is not known: a signal too many, at most
     }
+  }
+
+  /** Up to which weight the next batch goes. The lock is held. */
+  private long weightFor(Line.Due due) {
+    return switch (due.reason()) {
+      case IDLE, DELAY -> Math.min(maxWeight, fit.applyAsLong(line.weight()));
+      default -> maxWeight; // it is full, or nothing may be left behind
+    };
   }
 
   private int batchLimit() {
@@ -849,6 +860,7 @@ public class BatchQueue<I, O> implements AutoCloseable {
     private int depth = 1;
     private ToLongFunction<? super I> weigher = input -> 0;
     private long maxWeight = Long.MAX_VALUE;
+    private LongUnaryOperator fit = LongUnaryOperator.identity();
     private int priorities = 1;
     private boolean retryAlone;
     private Duration closeTimeout = Duration.ofSeconds(10);
@@ -975,6 +987,12 @@ public class BatchQueue<I, O> implements AutoCloseable {
      */
     public Builder<I, O> discard(Consumer<? super O> discard) {
       this.discard = Objects.requireNonNull(discard, "discard");
+      return this;
+    }
+
+    /** How much of a weight that waits is a good batch, if not all of it; more than 0. */
+    Builder<I, O> fit(LongUnaryOperator fit) {
+      this.fit = fit;
       return this;
     }
 

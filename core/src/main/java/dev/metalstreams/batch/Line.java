@@ -74,6 +74,11 @@ final class Line<I, O> {
     return size;
   }
 
+  /** Of all that waits. */
+  long weight() {
+    return weight;
+  }
+
   void add(Request<I, O> request) {
     byPriority.get(request.priority).append(request);
     if (request.deadline != Long.MAX_VALUE) {

@@ -37,7 +37,8 @@ import org.jspecify.annotations.Nullable;
  * nearest compiled batch size (a <em>bucket</em>) runs once, and each request gets its rows of the
  * output. The memory for that is kept from batch to batch, as much as batches were under way at the
  * same time; rows from the CPU are written straight into it. Rows that fill a bucket up are zero,
- * and their output is dropped; so a row's result must not depend on other rows.
+ * and their output is dropped; so a row's result must not depend on other rows. What waits and just
+ * exceeds a bucket is cut to it, and the last few, an eighth at most, go with the next batch.
  *
  * <p><b>Threads.</b> All methods may be called from any thread. For when a batch is served, for
  * deadlines, overload and the close, see {@link BatchQueue}.
@@ -146,6 +147,7 @@ public final class TensorBatcher implements AutoCloseable {
     this.queue =
         queueBuilder
             .weigher(rows -> rows.count, buckets.lastKey())
+            .fit(this::fit)
             .discard(result -> closeIfAny(result instanceof Tensor tensor ? tensor : null))
             .build();
   }
@@ -253,6 +255,22 @@ public final class TensorBatcher implements AutoCloseable {
       flight.abandon();
       throw e;
     }
+  }
+
+  /**
+   * Rows that just exceed a bucket would be computed with many more that nobody asked for. So the
+   * last few, which have waited least, stay for the next batch: if they are fewer than those, and
+   * no more than an eighth of the bucket.
+   */
+  private long fit(long rows) {
+    int most = (int) Math.min(rows, buckets.lastKey());
+    Integer below = buckets.floorKey(most);
+    Integer above = buckets.ceilingKey(most);
+    if (below == null || above == null) {
+      return most;
+    }
+    int left = most - below;
+    return left < above - most && left <= below / 8 ? below : most;
   }
 
   private Slab slab(int rows) {

@@ -26,6 +26,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Rows of many requests in one run. On the host shim: {@link BatchSoakTest}. */
@@ -122,6 +123,43 @@ class TensorBatcherTest {
       BatchStats stats = batcher.stats();
       assertThat(stats.succeeded()).isEqualTo(16 * 50);
       assertThat(stats.batches()).as("rows did share runs").isLessThan(16 * 50);
+    }
+  }
+
+  /**
+   * The last of nine would cost seven rows of nothing; the last two of ten are too many to wait.
+   */
+  @ParameterizedTest
+  @CsvSource({"8, 1", "9, 2", "10, 1", "15, 1", "16, 1", "17, 2"})
+  void aBatchThatJustExceedsABucketLeavesTheRestForTheNext(int requests, int batches)
+      throws Exception {
+    DeviceStream writer = device.streams().stream(3);
+    try (TensorBatcher batcher = batcher().buckets(8, 16, 32).build();
+        Tensor rows = device.empty(DType.F32, 1, 3)) {
+      script.hold(writer.id());
+      CompletableFuture<Tensor> first =
+          device
+              .streams()
+              .callWith(
+                  writer,
+                  () -> {
+                    writer.fill(rows.buffer(), (byte) 0);
+                    writer.flush();
+                    return batcher.submit(rows);
+                  });
+      while (batcher.stats().batches() == 0) {
+        Thread.onSpinWait(); // until the worker waits for it
+      }
+      List<CompletableFuture<float[]>> others = new ArrayList<>();
+      for (int i = 0; i < requests; i++) {
+        others.add(batcher.submit(new float[] {i, 1, 2}));
+      }
+      script.release(writer.id());
+      for (int i = 0; i < requests; i++) {
+        assertThat(get(others.get(i))).containsExactly(expected(i, 1, 2));
+      }
+      get(first).close();
+      assertThat(batcher.stats().batches()).isEqualTo(1 + batches);
     }
   }
 
