@@ -46,7 +46,7 @@ record BenchOptions(
       Parameter.wholeNumber("submitters", 1, 10_000, 64, "threads that submit requests (batch)");
   static final Parameter<Long> IN_FLIGHT =
       Parameter.wholeNumber(
-          "in-flight", 1, 1000, 8, "requests that each of them has under way (batch)");
+          "in-flight", 1, 1000, 16, "requests that each of them has under way (batch)");
   static final Parameter<Long> MAX_BATCH =
       Parameter.wholeNumber("max-batch", 1, 4096, 512, "largest batch of the queue (batch)");
   static final Parameter<Duration> MAX_DELAY =
