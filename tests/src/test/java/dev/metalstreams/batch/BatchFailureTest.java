@@ -74,6 +74,9 @@ class BatchFailureTest {
     CompletableFuture<float[]> second = batcher.submit(new float[] {2});
     halt.end();
     script.awaitCommitted(worker(), 1);
+    while (!script.open(worker())) { // the first goes before the second is put behind it
+      Thread.onSpinWait();
+    }
     return new Pair(first, second);
   }
 
