@@ -43,6 +43,20 @@ class GraphCacheTest {
     return new GraphCache(this::compile, this::destroy, capacity);
   }
 
+  /** Who compiles the graph of size 1 says so, and waits. */
+  private GraphCache haltedCache(CountDownLatch compiling, CountDownLatch go) {
+    return new GraphCache(
+        key -> {
+          if (key.equals(graph(1))) {
+            compiling.countDown();
+            awaitUninterrupted(go);
+          }
+          return compile(key);
+        },
+        this::destroy,
+        8);
+  }
+
   /** Another object at every call, equal for equal sizes. */
   private static GraphSpec graph(long size) {
     return Graph.build(
@@ -109,17 +123,7 @@ class GraphCacheTest {
   void othersWaitForACompilationWithoutALock() throws Exception {
     CountDownLatch compiling = new CountDownLatch(1);
     CountDownLatch go = new CountDownLatch(1);
-    GraphCache cache =
-        new GraphCache(
-            key -> {
-              if (key.equals(graph(1))) {
-                compiling.countDown();
-                awaitUninterrupted(go);
-              }
-              return compile(key);
-            },
-            this::destroy,
-            8);
+    GraphCache cache = haltedCache(compiling, go);
     Background<GraphCache.Program> first = Background.call(() -> cache.acquire(graph(1)));
     compiling.await();
     Background<GraphCache.Program> second =
@@ -196,15 +200,7 @@ class GraphCacheTest {
   void aCloseLeavesACompilationToThoseWhoAskedForIt() throws Exception {
     CountDownLatch compiling = new CountDownLatch(1);
     CountDownLatch go = new CountDownLatch(1);
-    GraphCache cache =
-        new GraphCache(
-            key -> {
-              compiling.countDown();
-              awaitUninterrupted(go);
-              return compile(key);
-            },
-            this::destroy,
-            8);
+    GraphCache cache = haltedCache(compiling, go);
     Background<GraphCache.Program> first = Background.call(() -> cache.acquire(graph(1)));
     compiling.await();
     Background<GraphCache.Program> second =

@@ -12,14 +12,19 @@ import org.junit.jupiter.api.Test;
 /** Failures stick, travel along waits, and hang nobody. */
 class FailureConformanceTest extends DriverConformance {
 
+  /** Its next command buffer is an empty one that fails. */
+  private void fail(Rig.Queue queue) {
+    subject.failNext(driver, queue.handle);
+    queue.submitEmpty();
+    queue.finish();
+  }
+
   @Test
   void areSignalledAndReported() {
     Rig.Queue queue = rig.queue();
     queue.submitEmpty();
     queue.finish();
-    subject.failNext(driver, queue.handle);
-    queue.submitEmpty();
-    queue.finish();
+    fail(queue);
     assertThat(queue.completed()).isEqualTo(2);
     assertThat(queue.failed()).isEqualTo(2);
     assertThat(driver.awaitValue(queue.handle, 2, FOREVER)).isTrue();
@@ -34,12 +39,8 @@ class FailureConformanceTest extends DriverConformance {
   @Test
   void keepTheFirstAndLetTheQueueGoOn() {
     Rig.Queue queue = rig.queue();
-    subject.failNext(driver, queue.handle);
-    queue.submitEmpty();
-    queue.finish();
-    subject.failNext(driver, queue.handle);
-    queue.submitEmpty();
-    queue.finish();
+    fail(queue);
+    fail(queue);
     assertThat(queue.failed()).isEqualTo(1);
     queue.submitEmpty();
     queue.finish();
@@ -103,9 +104,7 @@ class FailureConformanceTest extends DriverConformance {
     Rig.Queue b = rig.queue();
     a.submitEmpty();
     a.finish();
-    subject.failNext(driver, a.handle);
-    a.submitEmpty();
-    a.finish();
+    fail(a);
     b.submit(value -> b.encodeWait(value, a, 1));
     b.finish();
     assertThat(b.failed()).isZero();
@@ -116,9 +115,7 @@ class FailureConformanceTest extends DriverConformance {
   void strikeWaitsForLaterValues() {
     Rig.Queue a = rig.queue();
     Rig.Queue b = rig.queue();
-    subject.failNext(driver, a.handle);
-    a.submitEmpty();
-    a.finish();
+    fail(a);
     a.submitEmpty();
     b.submit(value -> b.encodeWait(value, a, 2));
     b.finish();
@@ -132,9 +129,7 @@ class FailureConformanceTest extends DriverConformance {
   void atAWaitDoNotEndBeforeTheWaitsBehind() {
     Rig.Queue failed = rig.queue();
     Rig.Queue late = rig.queue();
-    subject.failNext(driver, failed.handle);
-    failed.submitEmpty();
-    failed.finish();
+    fail(failed);
     endsAfter(
         late,
         (dependent, value) -> {
@@ -192,9 +187,7 @@ class FailureConformanceTest extends DriverConformance {
     Rig.Queue behind = rig.queue();
     Rig.Queue first = rig.queue();
     Rig.Queue second = rig.queue();
-    subject.failNext(driver, failed.handle);
-    failed.submitEmpty();
-    failed.finish();
+    fail(failed);
     subject.hold(driver, before.handle);
     subject.hold(driver, behind.handle);
     before.submitEmpty();
@@ -225,9 +218,7 @@ class FailureConformanceTest extends DriverConformance {
   void areForgottenByAReset() {
     Rig.Queue a = rig.queue();
     Rig.Queue b = rig.queue();
-    subject.failNext(driver, a.handle);
-    a.submitEmpty();
-    a.finish();
+    fail(a);
     driver.resetQueue(a.handle);
     assertThat(a.failed()).isZero();
     assertThat(a.completed()).as("values are never reset").isEqualTo(1);
@@ -235,18 +226,14 @@ class FailureConformanceTest extends DriverConformance {
     b.submit(value -> b.encodeWait(value, a, 2));
     b.finish();
     assertThat(b.failed()).isZero();
-    subject.failNext(driver, a.handle);
-    a.submitEmpty();
-    a.finish();
+    fail(a);
     assertThat(a.failed()).isEqualTo(3);
   }
 
   @Test
   void areNotForgottenWhileWorkIsUnderWay() {
     Rig.Queue queue = rig.queue();
-    subject.failNext(driver, queue.handle);
-    queue.submitEmpty();
-    queue.finish();
+    fail(queue);
     long value = queue.begin();
     refused(Status.INVALID_STATE, () -> driver.resetQueue(queue.handle));
     driver.discard(queue.handle, value);
