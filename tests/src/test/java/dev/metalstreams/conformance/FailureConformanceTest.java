@@ -187,6 +187,8 @@ class FailureConformanceTest extends DriverConformance {
     Rig.Queue behind = rig.queue();
     Rig.Queue first = rig.queue();
     Rig.Queue second = rig.queue();
+    Rig.Queue fine = rig.queue();
+    Rig.Queue third = rig.queue();
     fail(failed);
     subject.hold(driver, before.handle);
     subject.hold(driver, behind.handle);
@@ -203,15 +205,25 @@ class FailureConformanceTest extends DriverConformance {
           second.encodeWait(value, failed, 1);
           second.encodeWait(value, behind, 1);
         });
-    for (Rig.Queue queue : List.of(behind, before)) {
-      subject.failNext(driver, queue.handle);
-      subject.release(driver, queue.handle);
-      queue.finish();
-    }
+    subject.hold(driver, fine.handle);
+    fine.submitEmpty();
+    third.submit(
+        value -> {
+          third.encodeWait(value, fine, 1);
+          third.encodeWait(value, failed, 1);
+          third.encodeWait(value, behind, 1);
+        });
+    subject.failNext(driver, behind.handle);
+    subject.release(driver, behind.handle);
+    second.finish(); // so that it does not take the next failure
+    subject.failNext(driver, before.handle);
+    subject.release(driver, before.handle);
     first.finish();
-    second.finish();
+    subject.release(driver, fine.handle);
+    third.finish();
     assertThat(rig.failure(first, 1).causeQueueId()).isEqualTo(before.id);
     assertThat(rig.failure(second, 1).causeQueueId()).isEqualTo(failed.id);
+    assertThat(rig.failure(third, 1).causeQueueId()).isEqualTo(failed.id);
   }
 
   @Test
